@@ -1,0 +1,1 @@
+"""From resolved networks to torch modules, and what those cost."""

@@ -1,0 +1,118 @@
+"""Hydra at the border: argv -> composed config, and Hydra's errors -> one line.
+
+Responsible for running a task under `hydra.main` with the shipped `conf` folder and a user's `--config-dir`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nas.errors import UserError, unknown_name
+from nas.locate import resource_folder
+
+
+def run_under_hydra(name: str, arguments: list[str], task: Callable[[dict[str, object], Sequence[str]], None]) -> None:
+    """Composes the config ``name`` from ``arguments`` and calls ``task(config, overrides)``, once a job of a sweep.
+
+    Raises:
+        UserError: whatever Hydra finds wrong with the arguments.
+        Exception: what the task raised; in a sweep, the first of them, after all jobs.
+    """
+    folder = resource_folder("conf")
+    errors: list[Exception] = []
+
+    def run(config: DictConfig) -> None:
+        # Hydra would print an error of its own and, in a sweep, drop the jobs behind the one that failed.
+        try:
+            task(_plain(config), [str(override) for override in HydraConfig.get().overrides.task])
+        except Exception as error:
+            errors.append(error)
+
+    decorated = hydra.main(version_base="1.3", config_path=str(folder), config_name=name)(run)
+    with _argv([f"nas {name}", *arguments]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="hydra")
+        try:
+            decorated()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _as_user_error(error, name) from error
+        finally:
+            GlobalHydra.instance().clear()
+    if errors:
+        raise errors[0]
+
+
+def _plain(config: DictConfig) -> dict[str, object]:
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "config"
+        raise UserError(str(key), str(error).splitlines()[0]) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+@contextmanager
+def _argv(arguments: list[str]) -> Iterator[None]:
+    # Hydra reads sys.argv, and prints errors itself unless it is told to raise them.
+    before, flag = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = arguments, "1"
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if flag is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = flag
+
+
+def _as_user_error(error: Exception, name: str) -> UserError:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return unknown_name(group or "config", group or "config", option, error.options or ())
+    if isinstance(error, OverrideParseException):
+        return UserError(
+            f"argument '{error.override}'", "is not of the form field=value", "quote values with odd characters"
+        )
+    text = " ".join(str(error).split())
+    cause = " ".join(str(error.__cause__).split()) if error.__cause__ else ""
+    missing = re.search(r"(?:Key|Could not override) '([^']+)'", text) or re.search(r"Key '([^']+)'", cause)
+    if missing:
+        full = re.search(r"full_key: ([\w.\[\]-]+)", f"{text} {cause}")
+        return _unknown_field(full.group(1) if full else missing.group(1), name)
+    several = re.search(r"Ambiguous value for argument '([^=']+)=", text)
+    if several:
+        advice = "several runs need --multirun, a list is written field=[a,b]"
+        return UserError(several.group(1), "has several values, but one is expected", advice)
+    group = re.search(r"Could not override '([^']+)'\.\s*No match in the defaults list", text)
+    if group:
+        return _unknown_field(group.group(1), name)
+    if isinstance(error, CompactHydraException) and cause:
+        text = f"{text} {cause}"
+    return UserError("config", text)
+
+
+def _unknown_field(key: str, name: str) -> UserError:
+    """The error for a field that the root config does not have: lists the fields of the deepest known level."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(resource_folder("conf"))):
+        node: object = OmegaConf.to_container(hydra.compose(name), resolve=False)
+    parts, depth = key.split("."), 0
+    while depth < len(parts) and isinstance(node, dict) and parts[depth] in node:
+        node, depth = node[parts[depth]], depth + 1
+    level = ".".join(parts[:depth])
+    known = [str(field) for field in node if field != "_target_"] if isinstance(node, dict) else []
+    wrong = parts[depth] if depth < len(parts) else parts[-1]
+    return unknown_name(f"{level}.{wrong}" if level else wrong, f"field in {level}" if level else "field", wrong, known)

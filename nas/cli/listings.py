@@ -1,0 +1,43 @@
+"""`nas spaces` and `nas verify`: small commands that need no config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas.errors import UserError
+from nas.units import format_quantity
+
+
+def list_spaces(arguments: list[str]) -> int:
+    """Prints each space that is found from here: name, size, number of choices, file."""
+    from nas.commands.locate_space import find_space, known_spaces
+
+    if arguments and arguments[0] in ("-h", "--help"):
+        print("usage: nas spaces   (lists search_spaces/ here, then the shipped ones)")
+        return 0
+    if arguments:
+        raise UserError("nas spaces", f"must have no arguments, got {' '.join(arguments)}")
+    for name in known_spaces():
+        space = find_space(name)
+        size = f"{space.size:,}" if space.size < 10**9 else format_quantity(float(space.size), "count")
+        print(f"{name:<18} {size:>14} architectures  {len(space.choices):>3} choices  {space.source}")
+    return 0
+
+
+def verify_folder(arguments: list[str]) -> int:
+    """Checks model folders, or all of a run folder's, and prints a line each."""
+    from nas.deploy.load import verify_model_folder
+
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: nas verify <run folder | model folder> ...")
+        return 0 if arguments else 2
+    for argument in arguments:
+        path = Path(argument)
+        # A folder with a dot in front is one that was being written when its worker died.
+        folders = sorted((path / "models").glob("[!.]*/")) if (path / "models").is_dir() else [path]
+        if not folders:
+            raise UserError(argument, "holds no models")
+        for folder in folders:
+            checks = verify_model_folder(folder)
+            print(f"ok  {folder}  {', '.join(str(check) for check in checks)}")
+    return 0

@@ -1,0 +1,85 @@
+"""The `nas` command: finds the sub-command and is the border where errors become one line.
+
+Imports nothing heavy at its head, so that `nas --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from nas.errors import UserError, unknown_name
+
+_USAGE = """\
+nas: hardware-aware neural architecture search, from a data set and budgets to verified model files
+
+usage: nas <command> [field=value ...]
+
+commands
+  search    search a space for networks that fit your budgets; train, export and measure the best
+  spaces    list the search spaces that are found from here, with their sizes
+  verify    check a model folder: checksums, and its files against their golden outputs
+
+options
+  nas <command> --help    groups, fields and defaults of a command
+  nas --version           the version
+
+examples
+  nas search
+  nas search space=resnet-tiny budget.latency="0.4 ms" run.candidates=60
+  nas search data=folder data.path=photos data.resolution=64
+  nas search run.resume=runs/2026-11-23-digits run.candidates=60
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command. Returns the exit code: 0 done, 1 failed, 2 the user's mistake, 130 stopped by the user."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_USAGE, end="")
+        return 0
+    if arguments[0] == "--version":
+        from nas import __version__
+
+        print(f"nas {__version__}")
+        return 0
+    try:
+        return _command(arguments[0])(arguments[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(stop.args[0] if stop.args else "stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+
+
+def _command(name: str) -> Callable[[list[str]], int]:
+    if name not in _COMMANDS:
+        raise unknown_name("nas", "command", name, _COMMANDS)
+    return _COMMANDS[name]
+
+
+def _search(arguments: list[str]) -> int:
+    from nas.cli.search import run_search
+
+    return run_search(arguments)
+
+
+def _spaces(arguments: list[str]) -> int:
+    from nas.cli.listings import list_spaces
+
+    return list_spaces(arguments)
+
+
+def _verify(arguments: list[str]) -> int:
+    from nas.cli.listings import verify_folder
+
+    return verify_folder(arguments)
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {"search": _search, "spaces": _spaces, "verify": _verify}
+
+if __name__ == "__main__":
+    sys.exit(main())

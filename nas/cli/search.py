@@ -1,0 +1,75 @@
+"""`nas search`: arguments -> settings -> the command."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nas.cli.hydra_run import run_under_hydra
+from nas.errors import UserError
+
+_NOT_RESUMED = {"run.resume", "run.name", "run.folder", "run.forecast_only", "display"}
+_SHORT = {"--quiet": "display=quiet", "--json": "display=json", "--dry-run": "run.forecast_only=true"}
+
+
+def run_search(arguments: list[str]) -> int:
+    """Runs `nas search` with Hydra arguments. Returns the exit code; raises `UserError` for the user's mistakes."""
+    arguments = [_SHORT.get(argument, argument) for argument in arguments]
+    arguments = with_resumed_overrides(arguments)
+    run_under_hydra("search", arguments, _search_with)
+    return 0
+
+
+def _search_with(config: dict[str, object], overrides: Sequence[str]) -> None:
+    # Imported late: composing, and `--help`, must not wait for torch.
+    from nas.cli.display import display_named
+    from nas.cli.settings import settings_from_config
+    from nas.commands.search import search
+
+    display = display_named(str(config["display"]))
+    command = " ".join(["nas search", *(f"'{o}'" if " " in o or "[" in o else o for o in overrides)])
+    settings = settings_from_config(config)
+    search(settings, display=display, record={"command": command, "overrides": list(overrides), "config": config})
+
+
+def with_resumed_overrides(arguments: Sequence[str]) -> list[str]:
+    """Puts the overrides of the run that is resumed before those given now; a field given now wins.
+
+    Raises:
+        UserError: the folder that is to be resumed holds no readable manifest.
+    """
+    resumed = [value for key, value in map(_split, arguments) if key == "run.resume" and value not in ("null", "")]
+    if not resumed:
+        return list(arguments)
+    file = Path(resumed[-1].strip("'\"")) / "manifest.json"
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        earlier = [str(override) for override in manifest["overrides"]]
+    except FileNotFoundError as error:
+        raise UserError("run.resume", f"must be a run folder, but there is no {file}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError("run.resume", f"cannot read {file}: {error}") from error
+    given = {_split(argument)[0] for argument in arguments}
+    # A group chosen anew brings its own fields: the old group's ones would not fit.
+    kept = [
+        override
+        for override in earlier
+        if (key := _split(override)[0]) not in given | _NOT_RESUMED
+        and not any(key.startswith(f"{name}.") for name in given)
+    ]
+    return [*kept, *arguments]
+
+
+def _split(override: str) -> tuple[str, str]:
+    key, _, value = override.partition("=")
+    return re.sub(r"^[+~]+", "", key), value
+
+
+def as_mapping(config: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """The sub-config ``key``. Raises `UserError` where the user replaced it by something else."""
+    node = config.get(key)
+    if not isinstance(node, Mapping):
+        raise UserError(key, f"must be a group of fields, got {node!r}")
+    return {str(name): value for name, value in node.items()}

@@ -1,0 +1,100 @@
+"""The run folder of a search: its name, its first manifest, and going on with one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from nas.commands.calibrate import Calibrated
+from nas.commands.plan import Plan
+from nas.commands.settings import RunOptions
+from nas.commands.setup import Setup
+from nas.device.card import Precision
+from nas.errors import UserError
+from nas.run.environment import environment
+from nas.run.folder import RunFolder, check_free_space
+from nas.run.identity import data_record, space_record
+
+
+def check_folder(run: RunOptions) -> None:
+    """Refuses a folder that cannot be used before anything is spent. Raises `UserError`."""
+    if run.resume is not None:
+        RunFolder(path=Path(run.resume)).manifest()
+        return
+    if run.name is not None and (Path(run.folder) / run.name / "manifest.json").exists():
+        path = Path(run.folder) / run.name
+        raise UserError("run.name", f"the run folder {path} exists", f"run.resume={path} goes on with it")
+    check_free_space(_existing(Path(run.folder)))
+
+
+def open_folder(
+    setup: Setup, plan: Plan, models: Mapping[Precision, Calibrated], record: Mapping[str, object]
+) -> tuple[RunFolder, str]:
+    """The run folder, made or resumed, with what is known so far in its manifest, and a note (or "").
+
+    Raises:
+        UserError: a folder that exists, or one that cannot be resumed with this space and data.
+    """
+    run = setup.settings.run
+    space, data = space_record(setup.space), data_record(setup.task.data)
+    sections: dict[str, object] = {
+        "command": record.get("command", "nas.search(...)"),
+        "overrides": record.get("overrides", []),
+        "config": record.get("config") or _config(setup.settings),
+        "seed": setup.settings.seed,
+        "objectives": [goal.key for goal in setup.objectives],
+        "budgets": [
+            {"key": budget.key, "limit": budget.limit, "confidence": budget.confidence, "text": str(budget)}
+            for budget in setup.budgets
+        ],
+        "device": {"name": setup.device.name, "card": _config(setup.device)},
+        "latency_models": {precision: model.to_record() for precision, model in models.items()},
+        "forecast": plan.to_record(setup),
+        "finished": None,
+        **environment(),
+    }
+    if run.resume is not None:
+        folder = RunFolder.resume(run.resume, space=space, data=data)
+        changed = _changed_goals(folder.manifest(), sections)
+        folder.update(sections)
+        return folder, changed
+    name = run.name or _free_name(Path(run.folder), f"{date.today().isoformat()}-{setup.task.data.name}")
+    return RunFolder.create(Path(run.folder) / name, {**sections, "space": space, "data": data}), ""
+
+
+def _changed_goals(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What is said when a run goes on with other goals: earlier evaluations stay, and are held against the new ones."""
+    changed = [key for key in ("objectives", "budgets", "device") if before.get(key) != now[key]]
+    return f"going on with other {' and '.join(changed)}; earlier evaluations are kept" if changed else ""
+
+
+def _free_name(folder: Path, name: str) -> str:
+    """``name``, or the first of ``name-2``, ``name-3``, … that is free."""
+    if not (folder / name).exists():
+        return name
+    number = 2
+    while (folder / f"{name}-{number}").exists():
+        number += 1
+    return f"{name}-{number}"
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _config(value: object) -> Any:
+    """Settings as plain JSON, with the classes of the groups."""
+    if is_dataclass(value) and not isinstance(value, type):
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        held = {name: getattr(value, name) for name in value.__dataclass_fields__}
+        return {"_target_": kind, **{name: _config(item) for name, item in held.items()}}
+    if isinstance(value, Mapping):
+        return {str(key): _config(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_config(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

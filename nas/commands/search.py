@@ -1,0 +1,262 @@
+"""The search as one function: the six steps in their order, and what stays of them in the run folder."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.commands.calibrate import Calibrated, latency_models
+from nas.commands.display import Display, Silent
+from nas.commands.explore import Exploration, explore
+from nas.commands.finish import finalists, measure_finalists, train_finalists
+from nas.commands.plan import Plan, make_plan
+from nas.commands.run_folder import check_folder, open_folder
+from nas.commands.settings import SearchSettings
+from nas.commands.setup import Setup, prepare
+from nas.deploy.finalist import FinalistWork
+from nas.device.card import Precision
+from nas.errors import UserError
+from nas.problem.evaluation import Evaluation
+from nas.problem.history import History, read_history
+from nas.report.records import read_front
+from nas.report.table import front_table
+from nas.report.write import write_report
+from nas.run.capacity import usable_cores
+from nas.run.folder import RunFolder
+from nas.run.front import FrontFile
+from nas.run.loop import Stopped
+from nas.run.runner import Workers, now
+from nas.strategy.problem import SearchProblem
+from nas.strategy.random_search import RandomSearch
+from nas.strategy.screening import Screen
+from nas.train.evaluate import TrainingEvaluate
+
+_BASELINE_SEED = 1_000_003  # added to the seed, so that the baseline does not repeat the search's first draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """What a search leaves.
+
+    Attributes:
+        folder: the run folder; None where the search was to stop after the forecast.
+        plan: the forecast.
+        files: the exported files of the front, measured; [] after a forecast.
+        failed: members of the front that could not be trained or exported.
+    """
+
+    folder: Path | None
+    plan: Plan
+    files: Sequence[FrontFile] = ()
+    failed: Sequence[Evaluation] = ()
+
+
+def search(
+    settings: SearchSettings | None = None,
+    *,
+    display: Display | None = None,
+    record: Mapping[str, object] | None = None,
+    **given: Any,
+) -> SearchResult:
+    """Searches a space for networks that fit the budgets; trains, exports and measures the best.
+
+    The six steps are functions of their own: `nas.commands.setup.prepare`, `nas.commands.calibrate.latency_models`,
+    `nas.commands.plan.make_plan`, `nas.commands.explore.explore`, `nas.commands.finish.train_finalists` with
+    `measure_finalists`, and `nas.report.write.write_report`.
+
+    Args:
+        settings: what to do; None: the defaults with ``given``.
+        display: is told what happens; None: nobody.
+        record: ``command``, ``overrides`` and ``config`` for the manifest, where a command line was given.
+        given: fields of `SearchSettings`, in place of ``settings``: ``search(space="resnet-tiny", seed=1)``.
+
+    Raises:
+        UserError: something that the user gave does not fit, or nothing keeps the budgets.
+        Stopped: on an interrupt; what was finished is recorded.
+    """
+    if settings is None:
+        unknown = given.keys() - {field.name for field in fields(SearchSettings)}
+        if unknown:
+            raise UserError(
+                "search", f"takes no field {sorted(unknown)[0]}", "see nas.commands.settings.SearchSettings"
+            )
+        settings = SearchSettings(**given)
+    elif given:
+        raise UserError("search", "takes either settings or their fields, got both")
+    display = display or Silent()
+    check_folder(settings.run)
+    setup = prepare(settings, display)
+    started = time.monotonic()
+    models = latency_models(setup, display)
+    timings = {"calibrate": time.monotonic() - started}
+    return _Search(setup, models, display, dict(record or {}), timings).run()
+
+
+class _Search:
+    """One run, from the forecast on: what several steps share."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        models: Mapping[Precision, Calibrated],
+        display: Display,
+        record: dict[str, object],
+        timings: dict[str, float],
+    ) -> None:
+        self.setup = setup
+        self.models = models
+        self.display = display
+        self.record = record
+        self.timings = timings
+        settings = setup.settings
+        searched = models[setup.device.precision]
+        self.screen = Screen(
+            costs=setup.costs,
+            predictors={setup.latency_key: searched.predictor},
+            budgets=setup.budgets,
+            confidence=settings.confidence,
+        )
+        self.evaluate = TrainingEvaluate(
+            space=setup.space,
+            task=setup.task,
+            recipe=settings.recipe,
+            allow=tuple(settings.allow),
+            device=settings.runner.torch_device,
+        )
+
+    def run(self) -> SearchResult:
+        settings, display = self.setup.settings, self.display
+        workers = settings.run.workers or usable_cores()
+        plan = make_plan(self.setup, self.screen, self.evaluate, display, workers=workers)
+        if settings.run.forecast_only:
+            return SearchResult(folder=None, plan=plan)
+        with ExitStack() as stack:
+            folder, note = open_folder(self.setup, plan, self.models, self.record)
+            stack.enter_context(folder.locked())
+            if note:
+                display.note(note)
+            try:
+                failed, chosen = self._train(folder, plan)
+                started = time.monotonic()
+                files = measure_finalists(
+                    self.setup,
+                    folder,
+                    chosen,
+                    {str(precision): model.predictor for precision, model in self.models.items()},
+                    reference_ms=self.models[self.setup.device.precision].anchor_ms,
+                    display=display,
+                )
+                self.timings["measure"] = time.monotonic() - started
+            except (KeyboardInterrupt, UserError) as error:
+                self._leave(folder)
+                if isinstance(error, UserError):
+                    raise
+                recorded = error.recorded if isinstance(error, Stopped) else len(read_history(folder.history_file)[0])
+                raise Interrupted(folder.path, recorded, settings.run.candidates) from None
+            for evaluation in failed:
+                display.note(f"{evaluation.candidate.architecture.digest[:6]} is not in the front: {evaluation.error}")
+            folder.update({"finished": now(), "timings": self.timings})
+            self._show(folder, files)
+        return SearchResult(folder=folder.path, plan=plan, files=files, failed=failed)
+
+    def _train(self, folder: RunFolder, plan: Plan) -> tuple[list[Evaluation], list[Any]]:
+        """Steps 4 and 5 as far as workers are needed; nothing of them runs any more when it returns."""
+        settings, setup, display = self.setup.settings, self.setup, self.display
+        with settings.runner.start(workers=settings.run.workers, modules=tuple(settings.allow)) as workers:
+            display.say("runner", workers.description)
+            history = self._explore(folder, plan, workers)
+            started = time.monotonic()
+            chosen = finalists(setup, history, self._screened(history))
+            if not chosen:
+                raise UserError(
+                    str(folder.path),
+                    f"holds no complete candidate that keeps the budgets, out of {len(history)}",
+                    f"the first error is: {_first_error(history)}",
+                )
+            work = FinalistWork(
+                evaluate=self.evaluate,
+                options=settings.deploy,
+                models=folder.models.resolve(),
+                command=str(self.record.get("command", "nas.search(...)")),
+            )
+            factor = max(1.0, settings.run.final_epochs / settings.run.epochs)
+            with workers.open(work, time_factor=factor) as session:
+                failed = train_finalists(folder, chosen, session, display)
+            self.timings["finish"] = time.monotonic() - started
+        return failed, chosen
+
+    def _explore(self, folder: RunFolder, plan: Plan, workers: Workers) -> History:
+        settings, started = self.setup.settings, time.monotonic()
+        problem = SearchProblem(space=self.setup.space, objectives=self.setup.objectives, screen=self.screen)
+        what = Exploration(
+            topic="search",
+            strategy=settings.strategy,
+            file=folder.history_file,
+            candidates=settings.run.candidates,
+            seed=settings.seed,
+        )
+        with workers.open(self.evaluate) as session:
+            history = explore(self.setup, problem, session, plan, what, self.display)
+            self.timings["search"] = time.monotonic() - started
+            if settings.run.random_baseline:
+                baseline = Exploration(
+                    topic="baseline",
+                    strategy=RandomSearch(),
+                    file=folder.baseline_file,
+                    candidates=settings.run.random_baseline,
+                    seed=settings.seed + _BASELINE_SEED,
+                )
+                explore(self.setup, problem, session, plan, baseline, self.display)
+        return history
+
+    def _screened(self, history: History) -> dict[str, bool]:
+        """Digest -> whether it keeps the budgets of now: a resumed run may have others than it began with."""
+        feasible = self.screen(np.asarray(history.rows)).feasible
+        return {
+            evaluation.candidate.architecture.digest: bool(kept)
+            for evaluation, kept in zip(history, feasible, strict=True)
+        }
+
+    def _leave(self, folder: RunFolder) -> None:
+        """What an interrupted run still leaves: its times, and a report of what there is."""
+        folder.update({"timings": self.timings})
+        if folder.history_file.is_file():
+            write_report(folder.path)
+
+    def _show(self, folder: RunFolder, files: Sequence[FrontFile]) -> None:
+        report = write_report(folder.path)
+        table = front_table(
+            read_front(folder.front_file), device=self.setup.device.name, confidence=self.setup.settings.confidence
+        )
+        figures: dict[str, object] = {
+            "folder": str(folder.path),
+            "report": str(report),
+            "front": str(folder.front_file),
+            "models": str(folder.models),
+            "files": [file.path for file in files],
+        }
+        self.display.result("\n" + table + "\n", figures)
+        self.display.say("report", str(report))
+        self.display.say("models", f"{folder.models}/   {folder.front_file}")
+        more = 2 * self.setup.settings.run.candidates
+        self.display.say("next", f"nas search run.resume={shlex.quote(str(folder.path))} run.candidates={more}")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A search that the user stopped; says how to go on."""
+
+    def __init__(self, folder: Path, recorded: int, total: int) -> None:
+        self.folder = folder
+        command = f"nas search run.resume={shlex.quote(str(folder))}"
+        super().__init__(f"stopped: {recorded} of {total} candidates are recorded. Go on with: {command}")
+
+
+def _first_error(history: History) -> str:
+    return next((evaluation.error for evaluation in history if evaluation.error), "none, but none was accurate enough")

@@ -1,0 +1,68 @@
+"""The work on a member of the front: train it in full, judge it on the test split, export it.
+
+Responsible for the order of these; each part is done elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from nas.deploy.model_folder import export_model
+from nas.deploy.options import DeployOptions
+from nas.deploy.records import TrainedNetwork, Training
+from nas.deploy.samples import samples_of
+from nas.problem.evaluation import Candidate, Evaluation
+from nas.train.evaluate import TrainingEvaluate
+from nas.train.judge import judge
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FinalistWork:
+    """Candidate -> evaluation with the test accuracy of the trained network; leaves ``models/<digest>/`` behind.
+
+    Raises what goes wrong: runners make a failed evaluation of it.
+
+    Attributes:
+        evaluate: builds and trains; its validation accuracy goes into the record.
+        options: what is exported.
+        models: folder of model folders; on a cluster all nodes must see it.
+        command: that makes the run again, for the record.
+    """
+
+    evaluate: TrainingEvaluate
+    options: DeployOptions
+    models: Path
+    command: str = ""
+
+    def __call__(self, candidate: Candidate) -> Evaluation:
+        evaluate, task, space = self.evaluate, self.evaluate.task, self.evaluate.space
+        trained = evaluate.train(candidate)
+        module = trained.module.cpu()
+        test = judge(module, task, "test", input_size=trained.input_size)
+        exported = export_model(
+            self.models,
+            TrainedNetwork(
+                module=module,
+                network=trained.network,
+                architecture=candidate.architecture,
+                space=space.name,
+                space_digest=space.digest,
+                macs=trained.costs.macs,
+                parameters=trained.costs.parameters,
+            ),
+            samples_of(task, trained.network, num_calibration=self.options.calibration_images),
+            Training(
+                epochs=candidate.fidelity.epochs,
+                seed=candidate.seed,
+                seconds=trained.fit.seconds,
+                validation_accuracy=trained.fit.metrics["accuracy"],
+                recipe=asdict(evaluate.recipe),
+            ),
+            self.options,
+            command=self.command,
+        )
+        complete = evaluate.complete(candidate, trained)
+        figures = {f"accuracy.{file.precision}": file.accuracy for file in exported.files}
+        validation = {"validation_accuracy": trained.fit.metrics["accuracy"]}
+        return replace(complete, metrics={**complete.metrics, **validation, **test, **figures})

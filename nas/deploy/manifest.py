@@ -1,0 +1,138 @@
+"""``manifest.json`` of a model folder: what is in it, what each file is worth and how that was found.
+
+Responsible for the record's form (`manifest.schema.json` beside this file describes it) and for reading, completing and
+replacing it. Numbers that do not exist are null, never NaN.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.device.card import Device
+from nas.device.protocol import Measurement
+from nas.errors import UserError, in_file
+
+FORMAT = 1
+NAME = "manifest.json"
+SCHEMA = Path(__file__).with_name("manifest.schema.json")
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictedLatency:
+    """What was expected of a file before it was measured.
+
+    Attributes:
+        latency_ms: expected.
+        upper_ms: bound that holds with probability ``confidence``.
+        confidence: in (0, 1).
+    """
+
+    latency_ms: float
+    upper_ms: float
+    confidence: float
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a model folder.
+
+    Raises:
+        UserError: there is none, it is no JSON object, or it has another format number.
+    """
+    path = folder / NAME
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            str(folder), f"must be a model folder, but has no {NAME}", "give runs/<name>/models/<digest>"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(str(path), f"cannot be read, {error}", "export the model again") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        found = record.get("format") if isinstance(record, dict) else type(record).__name__
+        raise UserError(in_file(path, "format"), f"must be {FORMAT}, got {found!r}", "it needs another version of nas")
+    return record
+
+
+def write_manifest(folder: Path, record: Manifest) -> None:
+    """Replaces the manifest in one step: a reader sees the old one or the whole new one."""
+    path = folder / NAME
+    partial = path.with_name(f".{NAME}.{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(plain(record), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def finish_manifest(
+    folder: Path,
+    *,
+    device: Device,
+    measured: Mapping[str, Measurement],
+    predicted: Mapping[str, PredictedLatency] | None = None,
+    rejected: Mapping[str, str] | None = None,
+) -> Manifest:
+    """Adds what is known only after all files are written and the machine is quiet; may be repeated.
+
+    Args:
+        folder: written by `nas.deploy.model_folder.export_model`.
+        device: that the latencies belong to.
+        measured: file name -> its timing.
+        predicted: file name -> what was expected of it; a file that nothing was predicted for is left out.
+        rejected: file name -> why it is not to be shipped, e.g. a budget that it breaks; replaces what an earlier call
+            said, and leaves what the file itself was found to be (``quality_reason``).
+
+    Returns:
+        The manifest as it was written.
+
+    Raises:
+        UserError: no manifest there, or a name that is none of its files.
+    """
+    record = read_manifest(folder)
+    entries = {entry["path"]: entry for entry in record["files"]}
+    for name in {**measured, **(predicted or {}), **(rejected or {})}:
+        if name not in entries:
+            raise UserError(str(folder), f"has no exported file {name}", f"it has {', '.join(entries)}")
+    for name, measurement in measured.items():
+        timing = {key: value for key, value in measurement.to_record().items() if key != "file"}
+        entries[name]["latency"] = {**timing, "device": device.name, "threads": device.threads, "batch": device.batch}
+    for name, expected in (predicted or {}).items():
+        entries[name]["predicted_latency_ms"] = expected.latency_ms
+        entries[name]["latency_upper_ms"] = expected.upper_ms
+        entries[name]["latency_confidence"] = expected.confidence
+    for name, entry in entries.items():
+        reasons = [reason for reason in (entry["quality_reason"], (rejected or {}).get(name, "")) if reason]
+        entry["accepted"], entry["reason"] = not reasons, "; ".join(reasons)
+    write_manifest(folder, record)
+    return record
+
+
+def content_entry(path: Path) -> Manifest:
+    """Name, digest and size of a file in the folder."""
+    return {"path": path.name, "sha256": sha256(path), "bytes": path.stat().st_size}
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def plain(value: object) -> object:
+    """The same in JSON's types; numbers that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

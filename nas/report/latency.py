@@ -1,0 +1,78 @@
+"""Predicted against measured latency: the calibration's points, and how the predictor did on the exported files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nas.report.records import mapping, number, sequence
+
+_POINTS = 600  # drawn at most; further ones are thinned evenly
+
+
+def latency_panels(
+    latency_models: Mapping[str, Any], files: Sequence[Mapping[str, Any]], *, key: str
+) -> list[dict[str, Any]]:
+    """One panel a precision: the quality stored with its model, its points, and the check on exported files.
+
+    Args:
+        latency_models: precision -> quality and points, as in the manifest.
+        files: entries of `nas.report.files.file_entries`.
+        key: the latency's metric key.
+    """
+    precisions = dict.fromkeys(
+        [*latency_models, *(str(file["precision"]) for file in files if key in file["predicted"])]
+    )
+    panels = []
+    for precision in precisions:
+        model = mapping(latency_models.get(precision))
+        quality = {name: number(value) for name, value in mapping(model.get("quality")).items()}
+        points = [point for item in sequence(model.get("points")) if (point := _point(mapping(item))) is not None]
+        panels.append(
+            {
+                "precision": precision,
+                "file": str(model.get("file", "") or ""),
+                "quality": quality,
+                "cross_validated": mapping(model.get("quality")).get("cross_validated") is True,
+                "points": _thinned(points),
+                "num_points": len(points),
+                "exported": exported_check([file for file in files if file["precision"] == precision], key=key),
+            }
+        )
+    return panels
+
+
+def exported_check(files: Sequence[Mapping[str, Any]], *, key: str) -> dict[str, Any]:
+    """How the predictions of ``key`` fit what was measured on exported files.
+
+    Returns:
+        ``num_files`` with both figures, and over those ``mape`` and ``within_10_percent`` (shares, None without
+        files), ``num_bounds`` known and how many of these ``bounds_held``.
+    """
+    pairs = [
+        (file["costs"][key], file["predicted"][key], file["upper"].get(key))
+        for file in files
+        if key in file["costs"] and key in file["predicted"] and file["costs"][key] > 0
+    ]
+    errors = [abs(predicted - measured) / measured for measured, predicted, _ in pairs]
+    bounds = [(measured, upper) for measured, _, upper in pairs if upper is not None]
+    return {
+        "num_files": len(pairs),
+        "mape": sum(errors) / len(errors) if errors else None,
+        "within_10_percent": sum(error <= 0.1 for error in errors) / len(errors) if errors else None,
+        "num_bounds": len(bounds),
+        "bounds_held": sum(measured <= upper for measured, upper in bounds),
+    }
+
+
+def _point(item: Mapping[str, Any]) -> list[float | bool | None] | None:
+    measured, predicted = number(item.get("measured_ms")), number(item.get("predicted_ms"))
+    if measured is None or predicted is None or measured <= 0 or predicted <= 0:
+        return None
+    return [measured, predicted, number(item.get("upper_ms")), bool(item.get("held_out"))]
+
+
+def _thinned(points: list[list[float | bool | None]]) -> list[list[float | bool | None]]:
+    if len(points) <= _POINTS:
+        return points
+    return [points[round(place * (len(points) - 1) / (_POINTS - 1))] for place in range(_POINTS)]

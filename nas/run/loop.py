@@ -1,0 +1,236 @@
+"""The search loop: propose, evaluate, record, and again, without waiting for the slowest.
+
+Responsible for the order of things: an evaluation is on the disk before anything else happens with it, and nothing is
+kept that does not follow from the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from nas.errors import UserError
+from nas.problem.evaluation import Candidate, Evaluation, Fidelity
+from nas.problem.history import History
+from nas.run.interrupts import interrupts_deferred
+from nas.run.progress import Progress, Tally
+from nas.run.runner import Session, import_error_in
+from nas.strategy.problem import Population, SearchProblem, SearchStrategy
+
+# Streams of random numbers that one seed is split into.
+_CANDIDATES, _PROPOSALS = 0, 1
+_SAME_IMPORT_ERRORS = 3  # so many first failures alike mean that no candidate can ever run
+
+
+class Store(Protocol):
+    """Where evaluations are kept, e.g. `nas.problem.history.HistoryFile`."""
+
+    def append(self, evaluation: Evaluation) -> None:
+        """Keeps an evaluation durably before it returns."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOptions:
+    """How long and how a search goes on.
+
+    Attributes:
+        num_candidates: evaluations in the history at which it ends; failed ones and those of before count.
+        fidelity: of every candidate.
+        seed: from which the seeds of candidates and the random numbers of proposals are derived.
+        reference: objective key -> the value beyond which nothing counts in the hypervolume; see
+            `nas.run.progress.FrontVolume`.
+        progress: told at the beginning and after each evaluation.
+        stop: asked before each proposal; once it is true, nothing new is begun.
+    """
+
+    num_candidates: int
+    fidelity: Fidelity
+    seed: int
+    reference: Mapping[str, float] = field(default_factory=dict)
+    progress: Callable[[Progress], None] = lambda _: None
+    stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopResult:
+    """How a search ended.
+
+    Attributes:
+        final: the last moment.
+        reason: ``complete``; ``exhausted``: the strategy found nothing new; ``stopped``: it was told to.
+    """
+
+    final: Progress
+    reason: str
+
+
+class Stopped(KeyboardInterrupt):
+    """An interrupted search. Every finished evaluation is recorded.
+
+    Args:
+        recorded: evaluations in the history.
+        total: evaluations at which it would have ended.
+    """
+
+    def __init__(self, recorded: int, total: int) -> None:
+        super().__init__(f"stopped: {recorded} of {total} candidates are recorded")
+        self.recorded = recorded
+        self.total = total
+
+
+def search_loop(
+    problem: SearchProblem,
+    strategy: SearchStrategy,
+    session: Session,
+    history: History,
+    store: Store,
+    *,
+    options: LoopOptions,
+) -> LoopResult:
+    """Goes on with a search until its history is long enough.
+
+    Slots are kept busy: as soon as an evaluation comes back, the next candidate is proposed from the history so far and
+    the candidates still running. On a session with one slot the history follows from the seed alone, however often it
+    was interrupted between evaluations.
+
+    Args:
+        problem: what to search for.
+        strategy: what to try next.
+        session: evaluates; it is left open, but for an interrupt, which closes it.
+        history: what is known; it grows in place.
+        store: gets each evaluation first.
+        options: how long, from which seed.
+
+    Raises:
+        Stopped: on an interrupt (Ctrl-C).
+        UserError: no worker can import what the candidates need, or the store cannot be written.
+    """
+    tally = Tally(problem.objectives, total=options.num_candidates, reference=options.reference, earlier=history)
+    loop = _Loop(problem, strategy, session, history, store, options=options, tally=tally)
+    try:
+        return loop.run()
+    except KeyboardInterrupt as interrupt:
+        if isinstance(interrupt, Stopped):
+            raise
+        with interrupts_deferred():
+            loop.record(session.wait(0))
+            session.close()
+        raise Stopped(tally.done, options.num_candidates) from None
+
+
+class _Loop:
+    """The state of one run of the loop; all of it follows from the history and the candidates in flight."""
+
+    def __init__(
+        self,
+        problem: SearchProblem,
+        strategy: SearchStrategy,
+        session: Session,
+        history: History,
+        store: Store,
+        *,
+        options: LoopOptions,
+        tally: Tally,
+    ) -> None:
+        self._problem = problem
+        self._strategy = strategy
+        self._session = session
+        self._history = history
+        self._store = store
+        self._options = options
+        self._tally = tally
+        self._next_index = 1 + max((evaluation.candidate.index for evaluation in history), default=-1)
+        self._first: list[Evaluation] = []
+
+    def run(self) -> LoopResult:
+        self._tell(None)
+        stopping = False
+        while True:
+            stopping = stopping or self._options.stop()
+            found_nothing = not stopping and self._fill()
+            if not self._session.in_flight:
+                break
+            self.record(self._session.wait())
+            self._check_imports()
+        reason = "stopped" if stopping else "exhausted" if found_nothing else "complete"
+        if self._tally.done >= self._options.num_candidates:
+            reason = "complete"
+        final = self._tally.progress(running=0, num_slots=self._session.num_slots)
+        return LoopResult(final=final, reason=reason)
+
+    def record(self, evaluations: list[Evaluation]) -> None:
+        """Keeps evaluations, first of all on the disk."""
+        for evaluation in evaluations:
+            with interrupts_deferred():
+                self._store.append(evaluation)
+                self._history.append(evaluation)
+                self._tally.add(evaluation)
+            if len(self._first) < _SAME_IMPORT_ERRORS:
+                self._first.append(evaluation)
+            self._tell(evaluation)
+
+    def _fill(self) -> bool:
+        """Submits candidates to the free slots; True where the strategy found nothing for one that is needed."""
+        running = len(self._session.in_flight)
+        free = min(self._session.num_slots - running, self._options.num_candidates - self._tally.done - running)
+        if free <= 0:
+            return False
+        rows = self._strategy.propose(self._problem, self._history, self._pending(), free, self._rng())
+        for candidate in self._candidates(rows[:free]):
+            self._session.submit(candidate)
+            self._next_index += 1
+        return len(rows) == 0
+
+    def _pending(self) -> Population:
+        rows = [candidate.architecture.row for candidate in self._session.in_flight]
+        return np.array(rows, dtype=np.int16).reshape(len(rows), len(self._problem.space.choices))
+
+    def _rng(self) -> np.random.Generator:
+        """Random numbers of the next proposal: the same after a resume as without an interrupt."""
+        return np.random.default_rng([self._options.seed, _PROPOSALS, self._next_index])
+
+    def _candidates(self, rows: Population) -> list[Candidate]:
+        if len(rows) == 0:
+            return []
+        screening = self._problem.screen(rows)
+        return [
+            Candidate(
+                index=self._next_index + place,
+                architecture=self._problem.space.architecture(row),
+                fidelity=self._options.fidelity,
+                seed=candidate_seed(self._options.seed, self._next_index + place),
+                predicted={key: float(values[place]) for key, values in screening.predicted.items()},
+                upper={key: float(values[place]) for key, values in screening.upper.items()},
+            )
+            for place, row in enumerate(rows)
+        ]
+
+    def _tell(self, latest: Evaluation | None) -> None:
+        running, num_slots = len(self._session.in_flight), self._session.num_slots
+        self._options.progress(self._tally.progress(running=running, num_slots=num_slots, latest=latest))
+
+    def _check_imports(self) -> None:
+        """Ends a search in which the first candidates all failed with the same import error."""
+        if len(self._first) < min(_SAME_IMPORT_ERRORS, self._options.num_candidates):
+            return
+        errors = {_import_error(evaluation) for evaluation in self._first}
+        if len(errors) == 1 and (error := errors.pop()):
+            raise UserError(
+                "runner",
+                f"no worker can import what the candidates need: {error}",
+                "install it where the workers run, or name its package in allow so that it is sent to them",
+            )
+
+
+def _import_error(evaluation: Evaluation) -> str:
+    """The import error that an evaluation failed with, or ""."""
+    return import_error_in(evaluation.error) if evaluation.status != "complete" else ""
+
+
+def candidate_seed(seed: int, index: int) -> int:
+    """The seed of candidate ``index`` of a search: 31 bits, the same on every runner."""
+    return int(np.random.SeedSequence([seed, _CANDIDATES, index]).generate_state(1)[0] >> 1)

@@ -1,0 +1,152 @@
+"""How far a search is: counts, the best values, the hypervolume, the time left.
+
+Responsible for keeping these up to date in time that does not grow with the history.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.problem.evaluation import Evaluation
+from nas.problem.front import hypervolume, non_dominated
+from nas.problem.goals import Objective
+
+_RECENT = 32  # evaluations whose mean duration the time left is reckoned from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """A moment of a search.
+
+    Attributes:
+        done: evaluations in the history, whatever came of them.
+        failed: those of them without metrics.
+        running: candidates in flight.
+        total: evaluations at which the search ends.
+        best: objective key -> best value of a complete evaluation; a key is missing before there is one.
+        hypervolume: share of the box between the ideal and the reference point that the front dominates, in [0, 1];
+            NaN where an objective has no reference.
+        seconds: since this loop began.
+        seconds_left: estimate from the latest durations; NaN before there is one.
+        latest: the evaluation that this moment follows on; None at the beginning.
+    """
+
+    done: int
+    failed: int
+    running: int
+    total: int
+    best: Mapping[str, float]
+    hypervolume: float
+    seconds: float
+    seconds_left: float
+    latest: Evaluation | None = None
+
+
+class FrontVolume:
+    """The hypervolume of a growing set of evaluations, as a share of the box it is measured in.
+
+    The ideal is 1 for a share that is maximised (accuracy) and 0 for every other metric.
+
+    Args:
+        objectives: what spans the box.
+        reference: objective key -> the value beyond which nothing counts; 0 for a share that is maximised, if missing.
+    """
+
+    def __init__(self, objectives: Sequence[Objective], reference: Mapping[str, float]) -> None:
+        self._objectives = tuple(objectives)
+        worst, ideal = zip(*(_ends(objective, reference) for objective in objectives), strict=True)
+        self._worst = np.array(worst)
+        self._extent = self._worst - np.array(ideal)
+        self._front: NDArray[np.float64] = np.zeros((0, len(self._objectives)))
+        known = np.isfinite(self._worst).all() and (self._extent > 0).all()
+        self.value = 0.0 if known else math.nan
+
+    def add(self, evaluation: Evaluation) -> None:
+        """Takes an evaluation in; one that failed, lacks a figure or is dominated changes nothing."""
+        if math.isnan(self.value) or evaluation.status != "complete":
+            return
+        costs = np.array([objective.sign * figure(evaluation, objective.key) for objective in self._objectives])
+        if not np.isfinite(costs).all() or (self._front <= costs).all(axis=1).any():
+            return
+        front = np.vstack([self._front, costs])
+        self._front = front[non_dominated(front)]
+        self.value = hypervolume(self._front / self._extent, self._worst / self._extent)
+
+
+class Tally:
+    """Counts and estimates over evaluations as they come.
+
+    Args:
+        objectives: whose best values are kept.
+        total: evaluations at which the search ends.
+        reference: see `FrontVolume`.
+        earlier: evaluations of a run that is resumed.
+    """
+
+    def __init__(
+        self,
+        objectives: Sequence[Objective],
+        *,
+        total: int,
+        reference: Mapping[str, float],
+        earlier: Iterable[Evaluation] = (),
+    ) -> None:
+        self._objectives = tuple(objectives)
+        self._total = total
+        self._volume = FrontVolume(objectives, reference)
+        self._best: dict[str, float] = {}
+        self._durations: deque[float] = deque(maxlen=_RECENT)
+        self._start = time.monotonic()
+        self.done = 0
+        self.failed = 0
+        for evaluation in earlier:
+            self.add(evaluation)
+
+    def add(self, evaluation: Evaluation) -> None:
+        """Takes an evaluation in."""
+        self.done += 1
+        self.failed += evaluation.status != "complete"
+        self._durations.append(evaluation.seconds)
+        self._volume.add(evaluation)
+        for objective in self._objectives:
+            value = figure(evaluation, objective.key)
+            best = self._best.get(objective.key, math.nan)
+            if math.isfinite(value) and not objective.sign * best <= objective.sign * value:
+                self._best[objective.key] = value
+
+    def progress(self, *, running: int, num_slots: int, latest: Evaluation | None = None) -> Progress:
+        """This moment, with ``running`` candidates in flight on ``num_slots``."""
+        remaining = max(0, self._total - self.done)
+        mean = sum(self._durations) / len(self._durations) if self._durations else math.nan
+        return Progress(
+            done=self.done,
+            failed=self.failed,
+            running=running,
+            total=self._total,
+            best=dict(self._best),
+            hypervolume=self._volume.value,
+            seconds=time.monotonic() - self._start,
+            seconds_left=mean * remaining / num_slots if remaining else 0.0,
+            latest=latest,
+        )
+
+
+def figure(evaluation: Evaluation, key: str) -> float:
+    """A metric as judged, else as predicted before training; NaN where it is neither or the evaluation failed."""
+    if evaluation.status != "complete":
+        return math.nan
+    return evaluation.metrics.get(key, evaluation.candidate.predicted.get(key, math.nan))
+
+
+def _ends(objective: Objective, reference: Mapping[str, float]) -> tuple[float, float]:
+    """Worst and ideal cost of an objective; NaN for the worst where it is not known."""
+    is_share = objective.metric.maximize and objective.metric.dimension == "share"
+    worst = reference.get(objective.key, 0.0 if is_share else math.nan)
+    return objective.sign * worst, objective.sign * (1.0 if is_share else 0.0)

@@ -1,0 +1,72 @@
+"""What a strategy is asked, and what it answers.
+
+Responsible for the border between strategies and everything that calls them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.problem.goals import Objective
+from nas.problem.history import History
+from nas.space.space import SearchSpace
+
+Population = NDArray[np.int16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screening:
+    """What is known of a population before training.
+
+    Attributes:
+        feasible: (n,) True where the architecture can be built and keeps all budgets that can be checked.
+        buildable: (n,) True where it can be built for the data's shape.
+        predicted: metric key -> (n,) expected values, exact ones included.
+        upper: metric key -> (n,) upper bounds, for the metrics that are predicted and not exact.
+        broken: ``buildable`` or the key of a budget -> number of rows that fail it; a row may fail several.
+    """
+
+    feasible: NDArray[np.bool_]
+    buildable: NDArray[np.bool_]
+    predicted: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    upper: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    broken: Mapping[str, int] = field(default_factory=dict)
+
+    def deciding(self, key: str) -> NDArray[np.float64]:
+        """(n,) what a budget on this metric is held against: the upper bound where there is one."""
+        return self.upper[key] if key in self.upper else self.predicted[key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchProblem:
+    """What to search for.
+
+    Attributes:
+        space: where.
+        objectives: what to push, at least one.
+        screen: (n, m) population -> what is known of it before training; judges each row by itself.
+    """
+
+    space: SearchSpace
+    objectives: tuple[Objective, ...]
+    screen: Callable[[Population], Screening]
+
+
+class SearchStrategy(Protocol):
+    """A frozen record of settings with one pure function of the history: equal arguments, equal answer."""
+
+    def propose(
+        self, problem: SearchProblem, history: History, pending: Population, n: int, rng: np.random.Generator
+    ) -> Population:
+        """(k, m) int16 rows to evaluate next, ``k <= n``, best first.
+
+        They are canonical, feasible under ``problem.screen``, and as networks distinct from one another, from the
+        history (failed ones included) and from ``pending`` (p, m), which is being evaluated. Fewer than ``n`` mean
+        that within bounded effort nothing more was found.
+        """
+        ...
