@@ -39,3 +39,28 @@ class Silent:
 
     def result(self, table: str, figures: Mapping[str, object]) -> None:
         pass
+
+
+class Remembering:
+    """Passes events on to another display, and keeps the notes for the run folder.
+
+    Args:
+        shown_by: the display that shows them.
+    """
+
+    def __init__(self, shown_by: Display) -> None:
+        self._shown_by = shown_by
+        self.notes: list[str] = []
+
+    def say(self, topic: str, text: str) -> None:
+        self._shown_by.say(topic, text)
+
+    def progress(self, topic: str, done: int, total: int, *, text: str = "", each: bool = False) -> None:
+        self._shown_by.progress(topic, done, total, text=text, each=each)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        self._shown_by.note(text)
+
+    def result(self, table: str, figures: Mapping[str, object]) -> None:
+        self._shown_by.result(table, figures)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nas.commands.calibrate import Calibrated, latency_models
-from nas.commands.display import Display, Silent
+from nas.commands.display import Display, Remembering, Silent
 from nas.commands.explore import Exploration, explore
 from nas.commands.finish import finalists, measure_finalists, train_finalists
 from nas.commands.plan import Plan, make_plan
@@ -35,7 +35,7 @@ from nas.run.loop import Stopped
 from nas.run.runner import Workers, now
 from nas.strategy.problem import SearchProblem
 from nas.strategy.random_search import RandomSearch
-from nas.strategy.screening import Screen
+from nas.strategy.screening import CountedScreen, Screen
 from nas.train.evaluate import TrainingEvaluate
 
 _BASELINE_SEED = 1_000_003  # added to the seed, so that the baseline does not repeat the search's first draws
@@ -90,7 +90,7 @@ def search(
         settings = SearchSettings(**given)
     elif given:
         raise UserError("search", "takes either settings or their fields, got both")
-    display = display or Silent()
+    display = Remembering(display or Silent())
     check_folder(settings.run)
     setup = prepare(settings, display)
     started = time.monotonic()
@@ -106,7 +106,7 @@ class _Search:
         self,
         setup: Setup,
         models: Mapping[Precision, Calibrated],
-        display: Display,
+        display: Remembering,
         record: dict[str, object],
         timings: dict[str, float],
     ) -> None:
@@ -162,7 +162,7 @@ class _Search:
                 raise Interrupted(folder.path, recorded, settings.run.candidates) from None
             for evaluation in failed:
                 display.note(f"{evaluation.candidate.architecture.digest[:6]} is not in the front: {evaluation.error}")
-            folder.update({"finished": now(), "timings": self.timings})
+            folder.update({"finished": now(), "timings": self._all_timings(folder), "notes": display.notes})
             self._show(folder, files)
         return SearchResult(folder=folder.path, plan=plan, files=files, failed=failed)
 
@@ -194,7 +194,8 @@ class _Search:
 
     def _explore(self, folder: RunFolder, plan: Plan, workers: Workers) -> History:
         settings, started = self.setup.settings, time.monotonic()
-        problem = SearchProblem(space=self.setup.space, objectives=self.setup.objectives, screen=self.screen)
+        screen = CountedScreen(self.screen)
+        problem = SearchProblem(space=self.setup.space, objectives=self.setup.objectives, screen=screen)
         what = Exploration(
             topic="search",
             strategy=settings.strategy,
@@ -205,6 +206,9 @@ class _Search:
         with workers.open(self.evaluate) as session:
             history = explore(self.setup, problem, session, plan, what, self.display)
             self.timings["search"] = time.monotonic() - started
+            texts = {budget.key: str(budget) for budget in self.setup.budgets}
+            broken = {texts.get(key, key): count for key, count in screen.broken.items() if count}
+            folder.update({"screened": {"proposed": screen.num_screened, "broken": broken}})
             if settings.run.random_baseline:
                 baseline = Exploration(
                     topic="baseline",
@@ -226,9 +230,16 @@ class _Search:
 
     def _leave(self, folder: RunFolder) -> None:
         """What an interrupted run still leaves: its times, and a report of what there is."""
-        folder.update({"timings": self.timings})
+        folder.update({"timings": self._all_timings(folder), "notes": self.display.notes})
         if folder.history_file.is_file():
             write_report(folder.path)
+
+    def _all_timings(self, folder: RunFolder) -> dict[str, float]:
+        """Seconds of each step, those of before a resume included."""
+        earlier = folder.manifest().get("timings")
+        before = earlier if isinstance(earlier, Mapping) else {}
+        steps = [*before, *(step for step in self.timings if step not in before)]
+        return {step: float(before.get(step, 0.0)) + self.timings.get(step, 0.0) for step in steps}
 
     def _show(self, folder: RunFolder, files: Sequence[FrontFile]) -> None:
         report = write_report(folder.path)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.strategy.problem import Population
 from nas.space.space import SearchSpace
+from nas.strategy.problem import Population
 from nas.units import Dimension, format_quantity
 
 FEWEST = 5  # rows behind a mean, at least

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.problem.goals import Budget
-from nas.strategy.problem import Population, Screening
-from nas.strategy.screening import Screen
 from nas.space.moves import neighbours
 from nas.space.space import SearchSpace
+from nas.strategy.problem import Population, Screening
+from nas.strategy.screening import Screen
 
 STARTS = 4  # rows that a descent starts from
 MAX_STEPS = 200  # steps from each

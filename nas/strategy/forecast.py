@@ -18,12 +18,12 @@ import numpy as np
 
 from nas.errors import UserError
 from nas.problem.goals import Budget, Objective
+from nas.space.moves import enumerate_rows, sample
+from nas.space.space import SearchSpace
 from nas.strategy.causes import Cause, find_causes
 from nas.strategy.descent import cost_of, descend, violation_of
 from nas.strategy.problem import Population, Screening
 from nas.strategy.screening import BUILDABLE, Screen, keeps
-from nas.space.moves import enumerate_rows, sample
-from nas.space.space import SearchSpace
 from nas.units import format_quantity
 
 

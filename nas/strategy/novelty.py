@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from nas.problem.history import History
-from nas.strategy.problem import Population, SearchProblem
 from nas.space.moves import enumerate_rows, mutate, neighbours, sample
+from nas.strategy.problem import Population, SearchProblem
 
 ENUMERATE_AT_MOST = 1 << 16  # rows of a space that is searched exhaustively when sampling finds too little
 SAMPLE_AT_MOST = 1 << 17  # rows that are drawn at most for one proposal

@@ -18,6 +18,7 @@ from optuna.samplers import NSGAIISampler
 from nas.problem.front import cost_matrix, elite
 from nas.problem.history import History
 from nas.strategy.checks import require_at_least, require_share
+from nas.strategy.initial import initial_design
 from nas.strategy.novelty import anywhere, mutants, select_new
 from nas.strategy.optuna_study import ask_rows, make_study, make_trials
 from nas.strategy.problem import Population, SearchProblem
@@ -29,7 +30,7 @@ class NSGA2:
 
     The evaluations that have a result fall into generations of ``population_size`` by their order. A child of
     generation ``g`` has its parents among the best of all earlier generations, by rank and crowding distance; the
-    evaluations of its own generation do not count yet. Generation 0 is random.
+    evaluations of its own generation do not count yet. Generation 0 is the initial design (`nas.strategy.initial`).
 
     Attributes:
         population_size: evaluations a generation, and parents.
@@ -56,7 +57,7 @@ class NSGA2:
         num_before = len(judged) // self.population_size * self.population_size
         fallback = anywhere(problem, history, n, rng)
         if num_before == 0:
-            return select_new(problem, history, pending, n, fallback)
+            return select_new(problem, history, pending, n, initial_design(problem, history, pending, n, rng))
         earlier = judged[:num_before]
         parents = earlier[elite(costs[earlier], self.population_size)]
         rows = history.rows[parents]

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.strategy.problem import Population
 from nas.space.choice import Choice
 from nas.space.moves import canonical
 from nas.space.space import SearchSpace
+from nas.strategy.problem import Population
 
 _SOME_TIME = datetime(2000, 1, 1)  # a finished trial must have times; no sampler looks at them
 

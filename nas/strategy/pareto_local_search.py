@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nas.problem.front import cost_matrix, crowding, elite, non_dominated
 from nas.problem.history import History
 from nas.strategy.checks import require_at_least
+from nas.strategy.initial import initial_design
 from nas.strategy.novelty import NEIGHBOURHOODS, anywhere, around, select_new
 from nas.strategy.problem import Population, SearchProblem
 
@@ -31,7 +32,7 @@ class ParetoLocalSearch:
     others. Only when nothing near the best is new does it draw from the whole space.
 
     Attributes:
-        num_initial: random architectures in the beginning.
+        num_initial: evaluations of the initial design (`nas.strategy.initial`).
         tournament_size: how many members are compared to find the one to step from; 1: any.
     """
 
@@ -49,7 +50,7 @@ class ParetoLocalSearch:
         costs = cost_matrix(history, problem.objectives)
         fallback = anywhere(problem, history, n, rng)
         if len(history) + len(pending) < self.num_initial or np.isnan(costs).all():
-            return select_new(problem, history, pending, n, fallback)
+            return select_new(problem, history, pending, n, initial_design(problem, history, pending, n, rng))
         near = self._steps(problem, history.rows, costs, n, rng)
         return select_new(problem, history, pending, n, chain(near, fallback))
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from nas.errors import UserError
 from nas.problem.front import cost_matrix, crowding, pareto_rank
 from nas.problem.history import History
+from nas.space.moves import mutate
 from nas.strategy.checks import require_at_least
+from nas.strategy.initial import initial_design
 from nas.strategy.novelty import ROUNDS, anywhere, select_new
 from nas.strategy.problem import Population, SearchProblem
-from nas.space.moves import mutate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class RegularisedEvolution:
     The population is the latest ``population_size`` evaluations that have a result: age counts, not merit.
 
     Attributes:
-        population_size: how many live; as many are drawn at random in the beginning.
+        population_size: how many live; as many make the initial design (`nas.strategy.initial`).
         tournament_size: how many are compared to find the parent of one child.
     """
 
@@ -54,7 +55,7 @@ class RegularisedEvolution:
         fallback = anywhere(problem, history, n, rng)
         num_started = len(history) + len(pending)
         if num_started < self.population_size or len(alive) == 0:
-            return select_new(problem, history, pending, n, fallback)
+            return select_new(problem, history, pending, n, initial_design(problem, history, pending, n, rng))
         children = self._children(problem, history.rows[alive], _order(costs[alive]), n, rng)
         return select_new(problem, history, pending, n, chain(children, fallback))
 

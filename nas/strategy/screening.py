@@ -100,3 +100,24 @@ def _unknown(budget: Budget, known: Mapping[str, object]) -> UserError:
         f"must be on a metric that is known before training, but nothing predicts {budget.key}",
         f"known are {', '.join(sorted(known)) or 'none'}; calibrate the device, or drop the budget",
     )
+
+
+class CountedScreen:
+    """A screen that counts what it refuses, for the report; its verdicts are those of the screen within.
+
+    Args:
+        screen: judges.
+    """
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self.num_screened = 0
+        self.broken: dict[str, int] = {}
+
+    def __call__(self, population: Population) -> Screening:
+        """See `Screen`."""
+        screening = self._screen(population)
+        self.num_screened += len(population)
+        for key, count in screening.broken.items():
+            self.broken[key] = self.broken.get(key, 0) + count
+        return screening

@@ -19,6 +19,7 @@ from optuna.samplers import TPESampler
 from nas.problem.front import cost_matrix, elite
 from nas.problem.history import History
 from nas.strategy.checks import require_at_least
+from nas.strategy.initial import initial_design
 from nas.strategy.novelty import anywhere, mutants, select_new
 from nas.strategy.optuna_study import ask_rows, make_study, make_trials
 from nas.strategy.problem import Population, SearchProblem
@@ -34,7 +35,7 @@ class TPE:
     region that fails is left.
 
     Attributes:
-        num_initial: evaluations with a result before which it draws at random.
+        num_initial: evaluations with a result of the initial design (`nas.strategy.initial`).
         num_candidates: draws from the better that are compared for one proposal.
         max_trials: evaluations that it learns from at most: the best and the latest. The cost of a proposal grows with
             it, about 0.1 ms each.
@@ -56,7 +57,7 @@ class TPE:
         costs = cost_matrix(history, problem.objectives)
         fallback = anywhere(problem, history, n, rng)
         if np.count_nonzero(~np.isnan(costs[:, 0])) < self.num_initial:
-            return select_new(problem, history, pending, n, fallback)
+            return select_new(problem, history, pending, n, initial_design(problem, history, pending, n, rng))
         suggested = self._suggested(problem, history.rows, costs, n, rng, pending=pending)
         return select_new(problem, history, pending, n, chain(suggested, fallback))
 

@@ -19,16 +19,16 @@ from nas.problem.evaluation import Candidate, Evaluation, Fidelity, Status
 from nas.problem.front import cost_matrix, hypervolume
 from nas.problem.goals import objectives_from
 from nas.problem.history import History
+from nas.space.architecture import Architecture
+from nas.space.load import load_space
+from nas.space.moves import enumerate_rows, is_canonical, sample
+from nas.space.space import SearchSpace
 from nas.strategy.nsga2 import NSGA2
 from nas.strategy.pareto_local_search import ParetoLocalSearch
 from nas.strategy.problem import Population, Screening, SearchProblem, SearchStrategy
 from nas.strategy.random_search import RandomSearch
 from nas.strategy.regularised_evolution import RegularisedEvolution
 from nas.strategy.tpe import TPE
-from nas.space.architecture import Architecture
-from nas.space.load import load_space
-from nas.space.moves import enumerate_rows, is_canonical, sample
-from nas.space.space import SearchSpace
 
 ROOT = Path(__file__).resolve().parents[2]
 STRATEGIES: dict[str, SearchStrategy] = {

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from nas.errors import UserError
 from nas.problem.goals import budgets_from, objectives_from
+from nas.space.moves import enumerate_rows
+from nas.space.space import SearchSpace
 from nas.strategy.causes import find_causes
 from nas.strategy.forecast import forecast, share_of
 from nas.strategy.problem import Population
 from nas.strategy.screening import Screen
-from nas.space.moves import enumerate_rows
-from nas.space.space import SearchSpace
 
 LATENCY = "latency_ms.d"
 

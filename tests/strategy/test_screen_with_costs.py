@@ -12,11 +12,11 @@ from nas.errors import UserError
 from nas.model.costs import network_costs
 from nas.model.population_costs import PopulationCosts
 from nas.problem.goals import budgets_from, objectives_from
-from nas.strategy.forecast import forecast
-from nas.strategy.screening import Screen
 from nas.space.load import load_space
 from nas.space.moves import sample
 from nas.space.space import SearchSpace
+from nas.strategy.forecast import forecast
+from nas.strategy.screening import Screen
 
 ROOT = Path(__file__).resolve().parents[2]
 OBJECTIVES = objectives_from(["accuracy", "macs"], device="d")

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from nas.errors import UserError
 from nas.problem.goals import Budget, budgets_from
-from nas.strategy.problem import Population
-from nas.strategy.screening import Screen
 from nas.space.moves import sample
 from nas.space.space import SearchSpace
+from nas.strategy.problem import Population
+from nas.strategy.screening import Screen
 
 LATENCY = "latency_ms.d"
 ROWS = np.array([[0, 0], [1, 2], [2, 4], [3, 6]], dtype=np.int16)

@@ -13,6 +13,8 @@ from nas.errors import UserError
 from nas.problem.evaluation import Candidate, Evaluation, Fidelity
 from nas.problem.goals import objectives_from
 from nas.problem.history import History
+from nas.space.moves import is_canonical, neighbours, sample
+from nas.space.space import SearchSpace
 from nas.strategy.novelty import anywhere, around, select_new
 from nas.strategy.nsga2 import NSGA2
 from nas.strategy.optuna_study import ask_rows, distributions_of, make_study, make_trials
@@ -21,8 +23,6 @@ from nas.strategy.problem import Population, Screening, SearchProblem
 from nas.strategy.random_search import RandomSearch
 from nas.strategy.regularised_evolution import RegularisedEvolution
 from nas.strategy.tpe import TPE, _best_and_latest
-from nas.space.moves import is_canonical, neighbours, sample
-from nas.space.space import SearchSpace
 
 NONE: Population = np.zeros((0, 0), dtype=np.int16)
 SPACE = SearchSpace.from_template(
