@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -244,7 +245,10 @@ class _Search:
     def _show(self, folder: RunFolder, files: Sequence[FrontFile]) -> None:
         report = write_report(folder.path)
         table = front_table(
-            read_front(folder.front_file), device=self.setup.device.name, confidence=self.setup.settings.confidence
+            read_front(folder.front_file),
+            device=self.setup.device.name,
+            width=shutil.get_terminal_size((120, 24)).columns,
+            confidence=self.setup.settings.confidence,
         )
         figures: dict[str, object] = {
             "folder": str(folder.path),

@@ -43,7 +43,7 @@ class LoopOptions:
         seed: from which the seeds of candidates and the random numbers of proposals are derived.
         reference: objective key -> the value beyond which nothing counts in the hypervolume; see
             `nas.run.progress.FrontVolume`.
-        progress: told at the beginning and after each evaluation.
+        progress: told after each evaluation, and when the slots were filled again (`Progress.latest` is None then).
         stop: asked before each proposal; once it is true, nothing new is begun.
     """
 
@@ -147,11 +147,11 @@ class _Loop:
         self._first: list[Evaluation] = []
 
     def run(self) -> LoopResult:
-        self._tell(None)
         stopping = False
         while True:
             stopping = stopping or self._options.stop()
             found_nothing = not stopping and self._fill()
+            self._tell(None)
             if not self._session.in_flight:
                 break
             self.record(self._session.wait())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import nas
 from nas.cli.instantiate import instantiate
 from nas.errors import UserError
 from nas.strategy.regularised_evolution import RegularisedEvolution
@@ -46,4 +48,5 @@ def test_a_prefix_that_the_user_trusts_is_admitted(tmp_path: Path) -> None:
         "made = instantiate({'_target_': 'trusted_parts.Part', 'size': 3}, where='data', allow=['trusted_parts'])\n"
         "assert made.size == 3\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    path = os.pathsep.join([str(tmp_path), str(Path(nas.__file__).parent.parent)])
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True)
