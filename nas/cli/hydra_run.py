@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -41,16 +42,35 @@ def run_under_hydra(name: str, arguments: list[str], task: Callable[[dict[str, o
             errors.append(error)
 
     decorated = hydra.main(version_base="1.3", config_path=str(folder), config_name=name)(run)
-    with _argv([f"nas {name}", *arguments]), warnings.catch_warnings():
+    # A sweep leaves a file of Hydra's behind, which is nothing to a user.
+    with TemporaryDirectory(prefix="nas-sweep-") as scratch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="hydra")
         try:
-            decorated()
+            with _argv([f"nas {name}", *arguments, f"hydra.sweep.dir='{scratch}'"]):
+                decorated()
         except (HydraException, OmegaConfBaseException) as error:
-            raise _as_user_error(error, name) from error
+            raise _as_user_error(error, name, arguments) from error
+        except ValueError as error:  # not the task's, those are in `errors`
+            raise _no_such_option(arguments) or UserError("config", " ".join(str(error).split())) from error
         finally:
             GlobalHydra.instance().clear()
     if errors:
         raise errors[0]
+
+
+def _no_such_option(arguments: Sequence[str]) -> UserError | None:
+    """The error for a group that is given what is no name, e.g. ``recipe=3``; Hydra does not say which."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        known = _options(key)
+        if known and value not in known:
+            return unknown_name(key, key, value, known)
+    return None
+
+
+def _options(group: str) -> list[str]:
+    """Names of the shipped options of a group; [] where it is none."""
+    return [file.stem for file in (resource_folder("conf") / group).glob("*.yaml")] if group else []
 
 
 def _plain(config: DictConfig) -> dict[str, object]:
@@ -78,10 +98,10 @@ def _argv(arguments: list[str]) -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = flag
 
 
-def _as_user_error(error: Exception, name: str) -> UserError:
+def _as_user_error(error: Exception, name: str, arguments: Sequence[str]) -> UserError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return unknown_name(group or "config", group or "config", option, error.options or ())
+        return unknown_name(group or "config", group or "config", option, error.options or _options(group))
     if isinstance(error, OverrideParseException):
         return UserError(
             f"argument '{error.override}'", "is not of the form field=value", "quote values with odd characters"
@@ -91,24 +111,30 @@ def _as_user_error(error: Exception, name: str) -> UserError:
     missing = re.search(r"(?:Key|Could not override) '([^']+)'", text) or re.search(r"Key '([^']+)'", cause)
     if missing:
         full = re.search(r"full_key: ([\w.\[\]-]+)", f"{text} {cause}")
-        return _unknown_field(full.group(1) if full else missing.group(1), name)
+        return _unknown_field(full.group(1) if full else missing.group(1), name, arguments)
     several = re.search(r"Ambiguous value for argument '([^=']+)=", text)
     if several:
         advice = "several runs need --multirun, a list is written field=[a,b]"
         return UserError(several.group(1), "has several values, but one is expected", advice)
+    twice = re.search(r"An item is already at '([^']+)'", text)
+    if twice:
+        return UserError(twice.group(1), "is there already and cannot be added", f"give {twice.group(1)}=value")
     group = re.search(r"Could not override '([^']+)'\.\s*No match in the defaults list", text)
     if group:
-        return _unknown_field(group.group(1), name)
+        return _unknown_field(group.group(1), name, arguments)
     if isinstance(error, CompactHydraException) and cause:
         text = f"{text} {cause}"
-    return UserError("config", text)
+    field = re.search(r"full_key: ([\w.\[\]-]+)", text)
+    return UserError(field.group(1) if field else "config", re.sub(r"\s*(?:full_key|object_type)[:=] ?\S*", "", text))
 
 
-def _unknown_field(key: str, name: str) -> UserError:
-    """The error for a field that the root config does not have: lists the fields of the deepest known level."""
+def _unknown_field(key: str, name: str, arguments: Sequence[str]) -> UserError:
+    """The error for a field that the config does not have: lists the fields of the deepest known level."""
+    # The groups as they were chosen: data=folder has other fields than the default.
+    chosen = [argument for argument in arguments if argument.partition("=")[2] in _options(argument.partition("=")[0])]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(resource_folder("conf"))):
-        node: object = OmegaConf.to_container(hydra.compose(name), resolve=False)
+        node: object = OmegaConf.to_container(hydra.compose(name, overrides=chosen), resolve=False)
     parts, depth = key.split("."), 0
     while depth < len(parts) and isinstance(node, dict) and parts[depth] in node:
         node, depth = node[parts[depth]], depth + 1

@@ -28,9 +28,12 @@ def verify_folder(arguments: list[str]) -> int:
     """Checks model folders, or all of a run folder's, and prints a line each."""
     from nas.deploy.load import verify_model_folder
 
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: nas verify <run folder | model folder> ...")
-        return 0 if arguments else 2
+    usage = "nas verify <run folder | model folder> ..."
+    if not arguments:
+        raise UserError("nas verify", "must be given a folder, got nothing", usage)
+    if arguments[0] in ("-h", "--help"):
+        print(f"usage: {usage}")
+        return 0
     for argument in arguments:
         path = Path(argument)
         # A folder with a dot in front is one that was being written when its worker died.

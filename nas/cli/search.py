@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.cli.hydra_run import run_under_hydra
+from nas.cli.options import checked_arguments
 from nas.errors import UserError
 
 _NOT_RESUMED = {"run.resume", "run.name", "run.folder", "run.forecast_only", "display"}
-_SHORT = {"--quiet": "display=quiet", "--json": "display=json", "--dry-run": "run.forecast_only=true"}
 
 
 def run_search(arguments: list[str]) -> int:
     """Runs `nas search` with Hydra arguments. Returns the exit code; raises `UserError` for the user's mistakes."""
-    arguments = [_SHORT.get(argument, argument) for argument in arguments]
-    arguments = with_resumed_overrides(arguments)
+    arguments = with_resumed_overrides(checked_arguments("nas search", arguments))
     run_under_hydra("search", arguments, _search_with)
     return 0
 
@@ -28,10 +29,19 @@ def _search_with(config: dict[str, object], overrides: Sequence[str]) -> None:
     from nas.cli.settings import settings_from_config
     from nas.commands.search import search
 
-    display = display_named(str(config["display"]))
-    command = " ".join(["nas search", *(f"'{o}'" if " " in o or "[" in o else o for o in overrides)])
+    if config.get("allow"):
+        _import_from_here()
     settings = settings_from_config(config)
+    display = display_named(str(config["display"]))
+    command = shlex.join(["nas", "search", *overrides])
     search(settings, display=display, record={"command": command, "overrides": list(overrides), "config": config})
+
+
+def _import_from_here() -> None:
+    """Finds modules that ``allow`` names in the current folder: an installed `nas` does not look there by itself."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def with_resumed_overrides(arguments: Sequence[str]) -> list[str]:
@@ -49,7 +59,9 @@ def with_resumed_overrides(arguments: Sequence[str]) -> list[str]:
         earlier = [str(override) for override in manifest["overrides"]]
     except FileNotFoundError as error:
         raise UserError("run.resume", f"must be a run folder, but there is no {file}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
+        raise UserError("run.resume", f"must be a run folder, but {file} is not the manifest of a run") from error
+    except (OSError, ValueError) as error:
         raise UserError("run.resume", f"cannot read {file}: {error}") from error
     given = {_split(argument)[0] for argument in arguments}
     # A group chosen anew brings its own fields: the old group's ones would not fit.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TypeVar
 
 from nas.cli.instantiate import instantiate
 from nas.cli.search import as_mapping
 from nas.commands.settings import CalibrationOptions, RunOptions, SearchSettings
-from nas.errors import UserError
+from nas.errors import UserError, unknown_name
 
 _T = TypeVar("_T")
 _GROUPS = ("data", "strategy", "recipe", "runner", "deploy")
@@ -16,6 +17,7 @@ _GROUPS = ("data", "strategy", "recipe", "runner", "deploy")
 
 def settings_from_config(config: Mapping[str, object]) -> SearchSettings:
     """The settings that a composed `conf/search.yaml` describes. Raises `UserError` naming the field at fault."""
+    _check_fields(config)
     allow = _names(config, "allow")
     groups = {name: instantiate(config.get(name), where=name, allow=allow) for name in _GROUPS}
     seed, confidence = config["seed"], config["confidence"]
@@ -35,6 +37,17 @@ def settings_from_config(config: Mapping[str, object]) -> SearchSettings:
         allow=allow,
         **groups,  # type: ignore[arg-type]  # instantiate() cannot know the classes that YAML names
     )
+
+
+def _check_fields(config: Mapping[str, object]) -> None:
+    """Refuses what ``+field=value`` adds to the root, and misses what ``~field`` takes from it."""
+    known = [*(field.name for field in fields(SearchSettings)), "display"]
+    for name in config:
+        if name not in known:
+            raise unknown_name(name, "field", name, known)
+    for name in known:
+        if name not in config:
+            raise UserError(name, "must be there, got nothing", f"leave out ~{name}")
 
 
 def _record(kind: type[_T], config: Mapping[str, object], key: str) -> _T:

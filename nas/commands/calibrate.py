@@ -26,9 +26,11 @@ from nas.device.store import PredictorMisfitError, load_predictor, save_predicto
 from nas.device.timing import measure
 from nas.model.build import build
 from nas.model.shapes import input_shape_of
+from nas.run.folder import check_place
 from nas.units import format_quantity, format_seconds
 
 _STREAM = 3  # of the seed
+_FREE_BYTES = 1_000_000  # a latency model takes a hundredth of it
 _CALIBRATION_IMAGES = 32  # ranges do not change what a quantised operator costs
 
 
@@ -77,6 +79,7 @@ def latency_models(setup: Setup, display: Display) -> dict[Precision, Calibrated
             found[precision] = stored
     missing = [precision for precision in wanted if precision not in found]
     if missing:
+        check_place(device_folders()[0] / setup.device.name, where="latency_models", needed=_FREE_BYTES)
         found |= _calibrate(setup, missing, display)
     for precision in wanted:
         model, searched = found[precision], precision == setup.device.precision

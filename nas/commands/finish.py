@@ -54,7 +54,8 @@ def train_finalists(
     missing = [candidate for candidate in candidates if not _is_done(folder, candidate)]
     done, started, failed = len(candidates) - len(missing), time.monotonic(), []
     display.progress("finish", done, len(candidates), text="training in full, exporting")
-    for candidate in missing:
+    # The longest first: begun last, one large network would keep a single worker busy at the end.
+    for candidate in sorted(missing, key=lambda candidate: -candidate.predicted.get("macs", 0.0)):
         session.submit(candidate)
     while session.in_flight:
         for evaluation in session.wait():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import is_dataclass
 from datetime import date
 from pathlib import Path
@@ -13,9 +14,8 @@ from nas.commands.plan import Plan
 from nas.commands.settings import RunOptions
 from nas.commands.setup import Setup
 from nas.device.card import Precision
-from nas.errors import UserError
 from nas.run.environment import environment
-from nas.run.folder import RunFolder, check_free_space
+from nas.run.folder import RunFolder, check_place, refuse_used
 from nas.run.identity import data_record, space_record
 
 
@@ -24,19 +24,30 @@ def check_folder(run: RunOptions) -> None:
     if run.resume is not None:
         RunFolder(path=Path(run.resume)).manifest()
         return
-    if run.name is not None and (Path(run.folder) / run.name / "manifest.json").exists():
-        path = Path(run.folder) / run.name
-        raise UserError("run.name", f"the run folder {path} exists", f"run.resume={path} goes on with it")
-    check_free_space(_existing(Path(run.folder)))
+    if run.name is not None:
+        refuse_used(Path(run.folder) / run.name)
+    check_place(Path(run.folder), where="run.folder")
+
+
+def check_resumable(setup: Setup) -> None:
+    """Refuses to go on with a run of another space or other data, or one that runs. Raises `UserError`."""
+    run = setup.settings.run
+    if run.resume is not None:
+        folder = RunFolder.resume(run.resume, space=space_record(setup.space), data=data_record(setup.task.data))
+        with folder.locked():
+            pass
 
 
 def open_folder(
-    setup: Setup, plan: Plan, models: Mapping[Precision, Calibrated], record: Mapping[str, object]
+    setup: Setup, plan: Plan, models: Mapping[Precision, Calibrated], record: Mapping[str, object], stack: ExitStack
 ) -> tuple[RunFolder, str]:
     """The run folder, made or resumed, with what is known so far in its manifest, and a note (or "").
 
+    ``stack`` gets the folder's lock, which is taken before anything in a resumed folder is written.
+
     Raises:
-        UserError: a folder that exists, or one that cannot be resumed with this space and data.
+        UserError: a folder that exists, one that another process writes, or one that cannot be resumed with this space
+            and data.
     """
     run = setup.settings.run
     space, data = space_record(setup.space), data_record(setup.task.data)
@@ -58,11 +69,14 @@ def open_folder(
     }
     if run.resume is not None:
         folder = RunFolder.resume(run.resume, space=space, data=data)
+        stack.enter_context(folder.locked())
         changed = _changed_goals(folder.manifest(), sections)
         folder.update(sections)
         return folder, changed
     name = run.name or _free_name(Path(run.folder), f"{date.today().isoformat()}-{setup.task.data.name}")
-    return RunFolder.create(Path(run.folder) / name, {**sections, "space": space, "data": data}), ""
+    folder = RunFolder.create(Path(run.folder) / name, {**sections, "space": space, "data": data})
+    stack.enter_context(folder.locked())
+    return folder, ""
 
 
 def _changed_goals(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -79,12 +93,6 @@ def _free_name(folder: Path, name: str) -> str:
     while (folder / f"{name}-{number}").exists():
         number += 1
     return f"{name}-{number}"
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path
 
 
 def _config(value: object) -> Any:

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from nas.commands.display import Display, Remembering, Silent
 from nas.commands.explore import Exploration, explore
 from nas.commands.finish import finalists, measure_finalists, train_finalists
 from nas.commands.plan import Plan, make_plan
-from nas.commands.run_folder import check_folder, open_folder
+from nas.commands.run_folder import check_folder, check_resumable, open_folder
 from nas.commands.settings import SearchSettings
 from nas.commands.setup import Setup, prepare
 from nas.deploy.finalist import FinalistWork
@@ -29,7 +29,6 @@ from nas.problem.history import History, read_history
 from nas.report.records import read_front
 from nas.report.table import front_table
 from nas.report.write import write_report
-from nas.run.capacity import usable_cores
 from nas.run.folder import RunFolder
 from nas.run.front import FrontFile
 from nas.run.loop import Stopped
@@ -93,7 +92,9 @@ def search(
         raise UserError("search", "takes either settings or their fields, got both")
     display = Remembering(display or Silent())
     check_folder(settings.run)
+    settings.runner.check()
     setup = prepare(settings, display)
+    check_resumable(setup)
     started = time.monotonic()
     models = latency_models(setup, display)
     timings = {"calibrate": time.monotonic() - started}
@@ -129,22 +130,31 @@ class _Search:
             task=setup.task,
             recipe=settings.recipe,
             allow=tuple(settings.allow),
+            time_limit_seconds=settings.runner.time_limit_seconds,
             device=settings.runner.torch_device,
         )
 
     def run(self) -> SearchResult:
         settings, display = self.setup.settings, self.display
-        workers = settings.run.workers or usable_cores()
-        plan = make_plan(self.setup, self.screen, self.evaluate, display, workers=workers)
+        slots = settings.runner.expected_slots(settings.run.workers)
+        plan = make_plan(self.setup, self.screen, self.evaluate, display, workers=slots)
         if settings.run.forecast_only:
             return SearchResult(folder=None, plan=plan)
         with ExitStack() as stack:
-            folder, note = open_folder(self.setup, plan, self.models, self.record)
-            stack.enter_context(folder.locked())
+            running = stack.enter_context(ExitStack())
+            # First the workers, which may be refused: then no folder is made.
+            workers = running.enter_context(
+                settings.runner.start(workers=settings.run.workers, modules=tuple(settings.allow))
+            )
+            display.say("runner", workers.description)
+            folder, note = open_folder(self.setup, plan, self.models, self.record, stack)
             if note:
                 display.note(note)
+            if settings.run.checkpoints:
+                self.evaluate = replace(self.evaluate, checkpoints=folder.path.resolve() / "checkpoints")
             try:
-                failed, chosen = self._train(folder, plan)
+                failed, chosen = self._train(folder, plan, workers)
+                running.close()  # timing wants a quiet machine
                 started = time.monotonic()
                 files = measure_finalists(
                     self.setup,
@@ -156,6 +166,7 @@ class _Search:
                 )
                 self.timings["measure"] = time.monotonic() - started
             except (KeyboardInterrupt, UserError) as error:
+                running.close()
                 self._leave(folder)
                 if isinstance(error, UserError):
                     raise
@@ -167,30 +178,29 @@ class _Search:
             self._show(folder, files)
         return SearchResult(folder=folder.path, plan=plan, files=files, failed=failed)
 
-    def _train(self, folder: RunFolder, plan: Plan) -> tuple[list[Evaluation], list[Any]]:
-        """Steps 4 and 5 as far as workers are needed; nothing of them runs any more when it returns."""
+    def _train(self, folder: RunFolder, plan: Plan, workers: Workers) -> tuple[list[Evaluation], list[Any]]:
+        """Steps 4 and 5 as far as workers are needed."""
         settings, setup, display = self.setup.settings, self.setup, self.display
-        with settings.runner.start(workers=settings.run.workers, modules=tuple(settings.allow)) as workers:
-            display.say("runner", workers.description)
-            history = self._explore(folder, plan, workers)
-            started = time.monotonic()
-            chosen = finalists(setup, history, self._screened(history))
-            if not chosen:
-                raise UserError(
-                    str(folder.path),
-                    f"holds no complete candidate that keeps the budgets, out of {len(history)}",
-                    f"the first error is: {_first_error(history)}",
-                )
-            work = FinalistWork(
-                evaluate=self.evaluate,
-                options=settings.deploy,
-                models=folder.models.resolve(),
-                command=str(self.record.get("command", "nas.search(...)")),
+        history = self._explore(folder, plan, workers)
+        started = time.monotonic()
+        chosen = finalists(setup, history, self._screened(history))
+        if not chosen:
+            raise UserError(
+                str(folder.path),
+                f"holds no complete candidate that keeps the budgets, out of {len(history)}",
+                f"the first error is: {_first_error(history)}",
             )
-            factor = max(1.0, settings.run.final_epochs / settings.run.epochs)
-            with workers.open(work, time_factor=factor) as session:
-                failed = train_finalists(folder, chosen, session, display)
-            self.timings["finish"] = time.monotonic() - started
+        factor = max(1.0, settings.run.final_epochs / settings.run.epochs)
+        limit = self.evaluate.time_limit_seconds
+        work = FinalistWork(
+            evaluate=replace(self.evaluate, time_limit_seconds=None if limit is None else limit * factor),
+            options=settings.deploy,
+            models=folder.models.resolve(),
+            command=str(self.record.get("command", "nas.search(...)")),
+        )
+        with workers.open(work, time_factor=factor) as session:
+            failed = train_finalists(folder, chosen, session, display)
+        self.timings["finish"] = time.monotonic() - started
         return failed, chosen
 
     def _explore(self, folder: RunFolder, plan: Plan, workers: Workers) -> History:

@@ -36,6 +36,7 @@ class RunOptions:
         front: at most so many members of the front are trained in full and exported.
         random_baseline: random candidates evaluated besides, for the report.
         workers: parallel trainings; None: as the runner decides.
+        checkpoints: keep the state of each candidate's training, from which a member of the front goes on.
         forecast_only: stop after the forecast.
     """
 
@@ -44,10 +45,11 @@ class RunOptions:
     resume: str | None = None
     candidates: int = 24
     epochs: int = 6
-    final_epochs: int = 40
+    final_epochs: int = 30
     front: int = 6
     random_baseline: int = 0
     workers: int | None = None
+    checkpoints: bool = False
     forecast_only: bool = False
 
     def __post_init__(self) -> None:

@@ -16,7 +16,8 @@ class TimingProtocol:
         blocks: blocks of runs that must count for each file.
         warmups: untimed runs before each block.
         runs: timed runs in a block.
-        max_wall_to_cpu: a block whose wall time is more than this multiple of its processor time was interrupted.
+        max_wall_to_cpu: a run whose wall time is more than this multiple of its processor time was interrupted.
+        max_interrupted: share of interrupted runs up to which a block counts; otherwise it is timed again.
         max_drift: share by which the anchor may exceed its undisturbed latency beside a block that counts.
         max_tries: blocks timed at the most for a file, as a multiple of ``blocks``.
         max_wait_s: seconds spent at the most, in all, on waiting for the machine to be undisturbed.
@@ -29,6 +30,7 @@ class TimingProtocol:
     warmups: int = 3
     runs: int = 10
     max_wall_to_cpu: float = 1.1
+    max_interrupted: float = 0.2
     max_drift: float = 0.05
     max_tries: int = 3
     max_wait_s: float = 60.0
@@ -40,6 +42,7 @@ class TimingProtocol:
         assert min(self.blocks, self.runs, self.max_files, self.max_tries) >= 1
         assert self.warmups >= 0
         assert self.max_wall_to_cpu > 1
+        assert 0 <= self.max_interrupted < 1
         assert self.max_drift > 0
         assert min(self.max_wait_s, self.min_round_s) >= 0
 

@@ -23,7 +23,7 @@ from nas.space.space import SearchSpace
 
 MIN_SAMPLES = 12
 DESIGNED_SHARE = 0.25
-_POOL = 400
+_POOL = 200
 _ROUNDS = 20
 _REGULARISATION = 1e-3
 

@@ -1,9 +1,9 @@
 """The timing protocol: how long a file takes on this machine, although other things run on it too.
 
 Responsible for the estimate and for saying when it cannot be trusted. One core is bound; files take turns, one *block*
-of runs each, and a block counts when the anchor model was undisturbed right before and right after it and when it got
-the processor throughout. A block's minimum is what the model takes when nothing disturbs it; the median over blocks
-removes the blocks that were lucky, or disturbed from beginning to end.
+of runs each, and a block counts when the anchor model was undisturbed right before and right after it and when nearly
+all of its runs had the processor throughout. A block's minimum is what the model takes when nothing disturbs it; the
+median over blocks removes the blocks that were lucky, or disturbed from beginning to end.
 """
 
 from __future__ import annotations
@@ -29,11 +29,19 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class _Block:
-    """Runs of one file. ``anchor_ms`` is the anchor's latency beside it, the larger of before and after."""
+    """Runs of one file.
+
+    Attributes:
+        times_ms: ``(runs,)``.
+        least_ms: of the runs that nothing interrupted; of all, where there is none.
+        interrupted: share of runs that something interrupted.
+        anchor_ms: the anchor's latency beside it, the larger of before and after.
+    """
 
     times_ms: np.ndarray
+    least_ms: float
+    interrupted: float
     anchor_ms: float
-    wall_to_cpu: float
 
 
 def measure(
@@ -120,11 +128,18 @@ def _block(model: ReadyModel, anchor: Anchor, protocol: TimingProtocol, before_m
     model.warm_up(protocol.warmups)
     times_ms, wall_to_cpu = model.timed_runs(protocol.runs)
     after_ms = anchor.time()
-    return _Block(times_ms=times_ms, anchor_ms=max(before_ms, after_ms), wall_to_cpu=wall_to_cpu), after_ms
+    whole = wall_to_cpu <= protocol.max_wall_to_cpu
+    block = _Block(
+        times_ms=times_ms,
+        least_ms=float(times_ms[whole].min() if whole.any() else times_ms.min()),
+        interrupted=1 - float(whole.mean()),
+        anchor_ms=max(before_ms, after_ms),
+    )
+    return block, after_ms
 
 
 def _counts(block: _Block, anchor: Anchor, protocol: TimingProtocol) -> bool:
-    return block.wall_to_cpu <= protocol.max_wall_to_cpu and anchor.is_quiet(block.anchor_ms)
+    return block.interrupted <= protocol.max_interrupted and anchor.is_quiet(block.anchor_ms)
 
 
 def _time_again_what_lacks_blocks(
@@ -158,7 +173,7 @@ def _measurement(
     elif anchor.seen_level_ms > anchor.level_ms * (1 + protocol.max_drift):
         note = f"this machine is {anchor.seen_level_ms / anchor.level_ms:.2f} times slower than it was"
     # Without a block that counts the estimate is still given, from all there are, and is marked by the note.
-    minima = np.array([block.times_ms.min() for block in kept or blocks])
+    minima = np.array([block.least_ms for block in kept or blocks])
     times_ms = np.concatenate([block.times_ms for block in blocks])
     return Measurement(
         file=path,

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.model.fusion import Kernel
+from nas.model.fusion import CONVOLUTIONS, Kernel
 from nas.model.layer_table import BYTES_PER_VALUE, LayerTable, volume
 
 BLOCK = 16
 """Channels are computed in blocks of this many (AVX-512); the rest of a block is computed for nothing."""
 
-_CONVOLUTION = ("kernels", "padded_macs", "rows", "activation_bytes", "weight_bytes")
+_CONVOLUTION = ("kernels", "padded_macs", "loads", "rows", "activation_bytes", "weight_bytes")
 _ELEMENTWISE = ("kernels", "activation_bytes")
 FIGURES: dict[str, tuple[str, ...]] = {
     "conv": _CONVOLUTION,
@@ -37,6 +37,9 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "activation": _ELEMENTWISE,
     "silu": _ELEMENTWISE,
     "gelu": _ELEMENTWISE,
+    "fused_hardswish": _ELEMENTWISE,
+    "fused_gate": _ELEMENTWISE,
+    "fused_sum": _ELEMENTWISE,
     "other": ("kernels", "padded_macs", "activation_bytes", "weight_bytes"),
 }
 """Kind of kernel -> its figures.
@@ -44,11 +47,14 @@ FIGURES: dict[str, tuple[str, ...]] = {
 Kinds: ``conv`` and ``pointwise`` read blocked channels, their ``_narrow`` forms fewer than a block, which a runtime
 has to reorder first; ``gate`` is a 1x1 convolution of a single pixel; ``depthwise5`` has a window larger than 3x3;
 ``pool`` is over windows; ``scale`` multiplies each channel by a number, ``mul`` maps of equal shape; ``activation``
-counts those that stay kernels, hard swish twice.
+counts those that stay kernels, hard swish twice. The ``fused_`` kinds count what went into a convolution and is not
+free there: hard swish, sigmoids, sums; quantised files run each of these as kernels of their own, between conversions.
 
-Figures: ``kernels`` is their number; ``padded_macs`` multiply-accumulates with channels rounded up to blocks;
-``rows`` the calls of an inner loop: output rows times blocks of input channels times groups of four blocks of output
-channels; ``activation_bytes`` inputs plus output; ``weight_bytes`` weights and biases; bytes are of float32.
+Figures: ``kernels`` is their number; ``padded_macs`` multiply-accumulates on what is inside the image, with channels
+rounded up to blocks; ``loads`` the inputs read for them, one for up to four blocks of output channels at once; ``rows``
+the calls of an inner loop: output rows times blocks of input channels times groups of four blocks of output channels;
+``activation_bytes`` inputs plus output, of the ``fused_`` kinds the output; ``weight_bytes`` weights and biases; bytes
+are of float32.
 """
 
 FEATURE_NAMES: tuple[str, ...] = tuple(f"{kind}.{figure}" for kind, figures in FIGURES.items() for figure in figures)
@@ -67,6 +73,12 @@ _KINDS: dict[str, str] = {
     "activation:silu": "silu",
     "activation:gelu": "gelu",
     "zeros": "activation",
+}
+
+_FUSED: dict[str, str] = {
+    "activation:hardswish": "fused_hardswish",
+    "activation:hardsigmoid": "fused_gate",
+    "activation:sigmoid": "fused_gate",
 }
 
 
@@ -100,8 +112,21 @@ def add_features(kernels: Sequence[Kernel], table: LayerTable, out: list[float])
                 out[start + k] += BYTES_PER_VALUE * kernel.stored
             elif figure == "padded_macs":
                 out[start + k] += _padded_macs(kernel)
+            elif figure == "loads":
+                out[start + k] += _loads(kernel)
             else:
                 out[start + k] += _rows(kernel)
+        for kind in _fused_kinds(kernel):
+            out[_START[kind]] += 1
+            out[_START[kind] + 1] += BYTES_PER_VALUE * volume(kernel.row.out_shape)
+
+
+def _fused_kinds(kernel: Kernel) -> list[str]:
+    """Kinds that count what went into a kernel."""
+    kinds = [_FUSED[kernel.activation]] if kernel.activation in _FUSED else []
+    if kernel.row.kind in CONVOLUTIONS and len(kernel.inputs) > 1:
+        kinds.append("fused_sum")
+    return kinds
 
 
 def _blocks(channels: int) -> int:
@@ -113,7 +138,8 @@ def _padded_macs(kernel: Kernel) -> float:
     if len(row.out_shape) != 3:
         return row.macs
     pixels = row.out_shape[1] * row.out_shape[2]
-    taps = row.kernel[0] * row.kernel[1]
+    taps = _taps_inside(row.in_shape[1], row.out_shape[1], row.kernel[0])
+    taps *= _taps_inside(row.in_shape[2], row.out_shape[2], row.kernel[1])
     if row.kind in ("conv", "pointwise"):
         # Fewer input channels than a block are read as they are, without padding.
         width = row.in_shape[0] if row.in_shape[0] < BLOCK else BLOCK * _blocks(row.in_shape[0])
@@ -121,6 +147,23 @@ def _padded_macs(kernel: Kernel) -> float:
     if row.kind in ("depthwise", "max_pool", "avg_pool"):
         return float(pixels * taps * BLOCK * _blocks(row.out_shape[0]))
     return float(row.macs)
+
+
+def _taps_inside(size: int, out_size: int, window: int) -> float:
+    """Taps of a window of a padded convolution that lie inside the image, in one direction, on average.
+
+    On maps of a few pixels most do not, and kernels leave these out.
+    """
+    stride = -(-size // out_size)
+    starts = [place * stride - window // 2 for place in range(out_size)]
+    return sum(min(size, start + window) - max(0, start) for start in starts) / out_size
+
+
+def _loads(kernel: Kernel) -> float:
+    if kernel.row.kind not in ("conv", "pointwise"):
+        return 0.0
+    blocks = _blocks(kernel.row.out_shape[0])
+    return _padded_macs(kernel) / (BLOCK * blocks) * -(-blocks // 4)
 
 
 def _rows(kernel: Kernel) -> float:

@@ -43,6 +43,7 @@ class Kernel:
         stored: numbers in the file after folding.
         num_operations: operations in the exported file, before fusion, without folded normalisations.
         activated: whether an activation went into it; then nothing else can.
+        activation: kind of the row that did; empty where none.
     """
 
     row: LayerRow
@@ -51,6 +52,7 @@ class Kernel:
     stored: int
     num_operations: int = 1
     activated: bool = False
+    activation: str = ""
 
     @property
     def in_place(self) -> bool:
@@ -130,6 +132,7 @@ class _Fusing:
         if kernel is None or row.kind not in _FUSED_ACTIVATIONS.get(kernel.row.kind, ()):
             return False
         kernel.activated = True
+        kernel.activation = row.kind
         kernel.num_operations += 1
         self._rename(kernel, index)
         return True

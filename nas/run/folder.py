@@ -81,7 +81,7 @@ class RunFolder:
         """
         folder = cls(path=Path(path))
         assert {"space", "data"} <= manifest.keys(), "a run is about a space and data"
-        _refuse_used(folder.path)
+        refuse_used(folder.path)
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -169,6 +169,30 @@ class RunFolder:
         write_atomically(self.manifest_file, text + "\n")
 
 
+def check_place(path: Path, *, where: str, needed: int = FREE_BYTES) -> None:
+    """Finds out whether a folder can be made and written, without doing so.
+
+    Args:
+        path: of the folder; it and those above it may be missing.
+        where: the field that says so, for the error.
+        needed: bytes that must be free.
+
+    Raises:
+        UserError: a file stands in the way, there is no permission, or the disk is full.
+    """
+    place = path
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise UserError(where, f"must be a folder, but {place} is a file")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(where, f"must be in a folder that can be written, but {place.resolve()} cannot")
+    try:
+        check_free_space(place.resolve(), needed=needed)
+    except UserError as error:
+        raise UserError(where, f"{error.where}: {error.problem}", error.advice) from error
+
+
 def check_free_space(path: Path, *, needed: int = FREE_BYTES) -> None:
     """Raises `UserError` if the disk that ``path`` lies on has fewer than ``needed`` bytes free."""
     free = shutil.disk_usage(path).free
@@ -178,7 +202,8 @@ def check_free_space(path: Path, *, needed: int = FREE_BYTES) -> None:
         raise UserError(str(path), problem, "make room, or put runs elsewhere with run.folder")
 
 
-def _refuse_used(path: Path) -> None:
+def refuse_used(path: Path) -> None:
+    """Raises `UserError` if ``path`` is a file, or a folder that holds a run or anything else."""
     if path.exists() and not path.is_dir():
         raise UserError(str(path), "must be a folder, but a file of that name exists", "give another run.name")
     held = [entry for entry in path.iterdir() if entry.name != _LOCK] if path.is_dir() else []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nas.errors import UserError
+from nas.run.capacity import usable_cores
 from nas.units import parse_quantity
 
 if TYPE_CHECKING:  # Ray takes half a second to import
@@ -77,6 +78,22 @@ class RayRunner:
     def torch_device(self) -> str:
         """See `nas.run.runner.Runner`."""
         return "cuda" if self.gpus else "cpu"
+
+    def check(self) -> None:
+        """See `nas.run.runner.Runner`. A cluster must answer, unless this process has joined one already."""
+        if self.address is not None:
+            from nas.run.ray_workers import check_cluster
+
+            check_cluster(self.address)
+
+    def expected_slots(self, workers: int | None = None) -> int:
+        """See `nas.run.runner.Runner`. Of a cluster's size nothing is known yet: as many as this machine has cores."""
+        return workers or self.workers or usable_cores()
+
+    @property
+    def time_limit_seconds(self) -> float | None:
+        """See `nas.run.runner.Runner`."""
+        return None if self.time_limit_ms is None else self.time_limit_ms / 1e3
 
     def start(self, *, workers: int | None = None, modules: Sequence[str] = ()) -> RayWorkers:
         """See `nas.run.runner.Runner`. Takes 3 to 8 seconds where Ray is started here.

@@ -120,6 +120,12 @@ def start_workers(runner: RayRunner, *, workers: int | None, modules: tuple[str,
     return RayWorkers(runner, num_slots=num_slots, owned=owned)
 
 
+def check_cluster(address: str) -> None:
+    """Raises `UserError` if no cluster answers at ``address``; one that this process has joined already is used."""
+    if not ray.is_initialized():
+        check_reachable(address)
+
+
 def _start_here(runner: RayRunner, workers: int) -> None:
     settings = {
         # Read by the processes that are started now: a thread a processor, whatever this shell says.

@@ -107,6 +107,23 @@ class Runner(Protocol):
         """Where candidates are trained: ``cuda`` where they get a GPU or a share of one, else ``cpu``."""
         ...
 
+    @property
+    def time_limit_seconds(self) -> float | None:
+        """That a candidate may take; None for no limit. Work that watches it ends with a better word than a kill."""
+        ...
+
+    def check(self) -> None:
+        """Finds out, within seconds and before anything is spent, whether workers can be started at all.
+
+        Raises:
+            UserError: they cannot, as configured.
+        """
+        ...
+
+    def expected_slots(self, workers: int | None = None) -> int:
+        """How many candidates will run at a time, as far as that is known before the start; for a forecast."""
+        ...
+
     def start(self, *, workers: int | None = None, modules: Sequence[str] = ()) -> Workers:
         """Starts the workers.
 

@@ -24,6 +24,18 @@ class SerialRunner:
         """See `nas.run.runner.Runner`."""
         return "cpu"
 
+    @property
+    def time_limit_seconds(self) -> float | None:
+        """See `nas.run.runner.Runner`."""
+        return None
+
+    def check(self) -> None:
+        """See `nas.run.runner.Runner`. This process is here."""
+
+    def expected_slots(self, workers: int | None = None) -> int:
+        """See `nas.run.runner.Runner`."""
+        return 1
+
     def start(self, *, workers: int | None = None, modules: Sequence[str] = ()) -> SerialWorkers:
         """See `nas.run.runner.Runner`. ``modules`` are importable here already."""
         if workers is not None and workers > 1:

@@ -1,0 +1,59 @@
+"""Options of a command (`--quiet`, `--config-dir DIR`), checked before Hydra sees them.
+
+Responsible for one line where Hydra's own parser would print its usage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nas.errors import UserError, unknown_name
+
+_SHORT = {"--quiet": "display=quiet", "--json": "display=json", "--dry-run": "run.forecast_only=true"}
+_FLAGS = ("--help", "-h", "--multirun", "-m", "--resolve", "--shell-completion", "-sc", "--hydra-help", "--version")
+_FOLDER = ("--config-dir", "-cd")
+_CONFIG = ("--cfg", "-c")
+_SHOWN = ("job", "hydra", "all")  # what --cfg can show
+
+
+def checked_arguments(command: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments as Hydra takes them: options first, our own short forms written out, all known and complete.
+
+    Args:
+        command: for errors, e.g. ``nas search``.
+        arguments: behind the command.
+
+    Raises:
+        UserError: an option that is not known or lacks its value, a folder that is not there, or a field without name.
+    """
+    # Hydra's parser takes no overrides behind an option that follows on overrides.
+    options: list[str] = []
+    overrides: list[str] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, _, value = argument.partition("=")
+        if argument in _SHORT:
+            overrides.append(_SHORT[argument])
+        elif argument in _FLAGS:
+            options.append(argument)
+        elif name in (*_FOLDER, *_CONFIG):
+            if "=" not in argument:
+                value = rest.pop(0) if rest else ""
+            _check_value(name, value)
+            options += [name, value]
+        elif argument.startswith("-"):
+            raise unknown_name(command, "option", argument, [*_SHORT, *_FLAGS, *_FOLDER, *_CONFIG])
+        elif not name.strip("+~ "):
+            raise UserError(f"argument '{argument}'", "must name a field", "give it as field=value")
+        else:
+            overrides.append(argument)
+    return [*options, *overrides]
+
+
+def _check_value(name: str, value: str) -> None:
+    if name in _FOLDER and not (value and Path(value).is_dir()):
+        raise UserError(name, f"must be followed by a folder, got '{value}'", "one that holds e.g. data/mine.yaml")
+    if name in _CONFIG and value not in _SHOWN:
+        raise UserError(name, f"must be followed by one of {', '.join(_SHOWN)}, got '{value}'")

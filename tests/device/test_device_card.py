@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from nas.device.card import Device, device_names, load_device, read_card
+from nas.errors import UserError
+from nas.locate import resource_folder
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    (folder / name).mkdir(parents=True)
+    path = folder / name / "device.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_shipped_card_is_this_machine_on_one_thread_in_float32() -> None:
+    device = load_device("this-machine", [resource_folder("latency_models")])
+    assert (device.runtime, device.threads, device.batch, device.precision) == ("onnxruntime", 1, 1, "float32")
+
+
+def test_a_card_with_its_name_only_has_the_defaults(tmp_path: Path) -> None:
+    assert read_card(write(tmp_path, "plain", "name: plain\n")) == Device(name="plain")
+
+
+def test_a_users_card_is_taken_before_the_shipped_one(tmp_path: Path) -> None:
+    write(tmp_path / "own", "board", "name: board\nthreads: 2\n")
+    write(tmp_path / "shipped", "board", "name: board\n")
+    write(tmp_path / "shipped", "other", "name: other\n")
+    folders = [tmp_path / "own", tmp_path / "missing", tmp_path / "shipped"]
+    assert load_device("board", folders).threads == 2
+    assert load_device("other", folders).threads == 1
+    assert device_names(folders) == ("board", "other")
+
+
+def test_an_unknown_device_lists_the_known_and_suggests_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path, "this-machine", "name: this-machine\n")
+    with pytest.raises(UserError, match=r"no device named 'this-machin'; did you mean this-machine\? Known"):
+        load_device("this-machin", [tmp_path])
+
+
+def test_peaks_are_kept_in_units_a_second_with_their_source(tmp_path: Path) -> None:
+    text = "name: gpu\npeaks:\n  memory_bandwidth: {value: 4.8 TB/s, source: data sheet}\n"
+    text += "  float32: {value: 67 TFLOP/s, source: data sheet}\n"
+    peaks = read_card(write(tmp_path, "gpu", text)).peaks
+    assert peaks["memory_bandwidth"].per_second == pytest.approx(4.8e12)
+    assert peaks["float32"].per_second == pytest.approx(67e12)
+    assert peaks["float32"].source == "data sheet"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: bad\nthread: 1\n", "device.yaml: thread: no field named 'thread'; did you mean threads"),
+        ("name: bad\nthreads: 0\n", "device.yaml: threads: must be a whole number of at least 1, got 0"),
+        ("name: bad\nbatch: true\n", "device.yaml: batch: must be a whole number"),
+        ("name: bad\nprecision: int4\n", "device.yaml: precision: no precision named 'int4'"),
+        ("name: bad\nruntime: tensorrt\n", "device.yaml: runtime: no runtime named 'tensorrt'"),
+        ("name: other\n", "device.yaml: name: must be the name of the card's folder, 'bad', got 'other'"),
+        ("name: 3\n", "device.yaml: name: must be text, got 3"),
+        ("name: [bad\n", "device.yaml: line 2: is not valid YAML"),
+        ("- bad\n", "device.yaml: must be a mapping of fields"),
+        ("name: bad\npeaks: fast\n", "peaks: must be a mapping"),
+        ("name: bad\npeaks: {speed: {value: 1 B/s, source: x}}\n", "peaks.speed: no peak named 'speed'"),
+        ("name: bad\npeaks: {int8: {value: 1 TOP/s}}\n", "peaks.int8: must have a value and a source"),
+        ("name: bad\npeaks: {int8: {value: 1 TB/s, source: x}}\n", "peaks.int8: must be a rate in OP/s, got '1 TB/s'"),
+        ("name: bad\npeaks: {memory_bandwidth: {value: 48, source: x}}\n", "must be a rate in B/s, got 48"),
+    ],
+)
+def test_a_broken_card_names_the_file_the_key_and_the_rule(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, "bad", text)
+    with pytest.raises(UserError) as caught:
+        read_card(path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
