@@ -96,6 +96,15 @@ def format_quantity(value: float | None, dimension: Dimension) -> str:
     return f"{_three_digits(value / factor)} {unit}".strip()
 
 
+def format_size(count: int) -> str:
+    """A number of architectures: ``15,625``, ``3.8e14``."""
+    if count < 10**6:
+        return f"{count:,}"
+    exponent = len(str(count)) - 1
+    digits = round(count / 10 ** (exponent - 1)) / 10
+    return f"{digits:.1f}e{exponent}" if digits < 10 else f"1.0e{exponent + 1}"
+
+
 def format_seconds(seconds: float) -> str:
     """A duration for a progress line: ``0:31``, ``2:10``, ``1:05:00``."""
     if not math.isfinite(seconds):

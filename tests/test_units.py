@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.errors import UserError
-from nas.units import CANONICAL, Dimension, format_quantity, format_seconds, parse_quantity
+from nas.units import CANONICAL, Dimension, format_quantity, format_seconds, format_size, parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,18 @@ def test_the_canonical_unit_has_factor_one(number: float) -> None:
 )
 def test_a_duration_is_written_as_on_a_clock(seconds: float, expected: str) -> None:
     assert format_seconds(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (4, "4"),
+        (15_625, "15,625"),
+        (1_000_000, "1.0e6"),
+        (6_590_000_000, "6.6e9"),
+        (9_990_000, "1.0e7"),
+        (10**400, "1.0e400"),
+    ],
+)
+def test_numbers_of_architectures_are_short(count: int, text: str) -> None:
+    assert format_size(count) == text

@@ -3,7 +3,9 @@
 Each repetition is a process of its own: a first pass with empty tables (cold), then one with other architectures
 (warm). What is repeated is the pass; imports, data and reading the latency model are not timed.
 
-Usage: python experiments/screening_throughput/run.py [--number 1000000] [--repetitions 5] [--samples 28]
+Usage: python experiments/screening_throughput/run.py [--number 1000000] [--repetitions 5] [--samples 28] [--breakdown]
+
+With ``--breakdown``: what a first pass spends its time on, instead.
 
 The latency model is the one stored in ./latency_models for the digits; if there is none, it is measured first.
 """
@@ -11,6 +13,7 @@ The latency model is the one stored in ./latency_models for the digits; if there
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -18,6 +21,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -31,6 +35,7 @@ from nas.commands.setup import prepare
 from nas.deploy.options import DeployOptions
 from nas.device.host import host_facts
 from nas.device.predictor import CostPredictor
+from nas.model import stage_figures
 from nas.model.population_costs import PopulationCosts
 from nas.problem.goals import budgets_from
 from nas.space.encodings import one_hot
@@ -103,15 +108,56 @@ def repetition(number: int, *, samples: int, seed: int) -> None:
     print(json.dumps({"cold": cold, "warm": warm, "kept": kept, "limit_ms": limit_ms, "peak_gib": peak}))
 
 
+def breakdown(number: int, *, samples: int) -> None:
+    """Prints what filling the tables of costs takes, by step, with the garbage collector and without."""
+    predictor = predictor_of(Printed(), samples=samples)
+    population = sample(predictor.scope.space, number, np.random.default_rng(0))
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    one_hot(predictor.scope.space, population)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+    print(f"first {ENCODE}: {user:.2f} s in user mode, {system:.2f} s in the kernel")
+    steps: Counter[str] = Counter()
+    for name in ("build_layer", "trace_layer", "figures_of"):
+        setattr(stage_figures, name, counted(steps, name, getattr(stage_figures, name)))
+    for collector in (True, False):
+        steps.clear()
+        fresh = replace(predictor, costs=predictor_of(Silent(), samples=samples).costs)
+        if not collector:
+            gc.disable()
+        started = time.process_time()
+        fresh.predict_ms(population)
+        total = time.process_time() - started
+        parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps.items())
+        print(f"CPU seconds with{'' if collector else 'out'} garbage collection: {total:.1f}, of it {parts}")
+
+
+def counted(steps: Counter[str], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, with its CPU seconds added to ``steps[name]``."""
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        started = time.process_time()
+        try:
+            return function(*arguments, **keywords)
+        finally:
+            steps[name] += time.process_time() - started
+
+    return call
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--number", type=int, default=1_000_000)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--samples", type=int, default=28, help="architectures to measure if no model is stored")
+    parser.add_argument("--breakdown", action="store_true", help="what a first pass spends its time on, instead")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one is not None:
         repetition(given.number, samples=given.samples, seed=given.one)
+        return
+    if given.breakdown:
+        breakdown(given.number, samples=given.samples)
         return
     predictor = predictor_of(Printed(), samples=given.samples)
     print(f"{predictor.scope.space.name}: {predictor.scope.space.num_choices} choices, formula '{predictor.fit}'")

@@ -3,7 +3,7 @@
     python experiments/timing_stability/run.py
 
 Three networks of `mobilenet-tiny` for 3x32x32 images (small, middle, large by multiply-accumulates) are timed in fresh
-processes by the full protocol. The same blocks, without the anchor's verdict, show what the protocol is worth.
+processes by the full protocol. The mean of 200 runs, taken without any care, shows what the protocol is worth.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.errors import UserError
-from nas.units import format_quantity
+from nas.units import format_size
 
 
 def list_spaces(arguments: list[str]) -> int:
@@ -19,21 +19,22 @@ def list_spaces(arguments: list[str]) -> int:
         raise UserError("nas spaces", f"must have no arguments, got {' '.join(arguments)}")
     for name in known_spaces():
         space = find_space(name)
-        size = f"{space.size:,}" if space.size < 10**9 else format_quantity(float(space.size), "count")
-        print(f"{name:<18} {size:>14} architectures  {len(space.choices):>3} choices  {space.source}")
+        print(
+            f"{name:<18} {format_size(space.size):>10} architectures  {len(space.choices):>3} choices  {space.source}"
+        )
     return 0
 
 
 def verify_folder(arguments: list[str]) -> int:
     """Checks model folders, or all of a run folder's, and prints a line each."""
-    from nas.deploy.load import verify_model_folder
-
     usage = "nas verify <run folder | model folder> ..."
     if not arguments:
         raise UserError("nas verify", "must be given a folder, got nothing", usage)
     if arguments[0] in ("-h", "--help"):
         print(f"usage: {usage}")
         return 0
+    from nas.deploy.load import verify_model_folder
+
     for argument in arguments:
         path = Path(argument)
         # A folder with a dot in front is one that was being written when its worker died.

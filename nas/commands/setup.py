@@ -15,7 +15,7 @@ from nas.model.population_costs import PopulationCosts
 from nas.problem.goals import Budget, Objective, budgets_from, objectives_from
 from nas.space.space import SearchSpace
 from nas.train.task import ImageClassification, image_classification
-from nas.units import format_quantity
+from nas.units import format_quantity, format_size
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,8 +64,7 @@ def prepare(settings: SearchSettings, display: Display) -> Setup:
     task = image_classification(settings.data.load())
     shape, classes, allow = task.input_shape, task.num_classes, tuple(settings.allow)
     check_space(space, input_shape=shape, num_classes=classes, allow=allow)
-    size = f"{space.size:,}" if space.size < 10**6 else f"{space.size:.2g}"
-    display.say("space", f"{space.name}  {size} architectures (digest {space.digest})")
+    display.say("space", f"{space.name}  {format_size(space.size)} architectures (digest {space.digest})")
     display.say("data", task.data.summary())
     threads = f"{device.threads} thread{'s' if device.threads > 1 else ''}"
     display.say("device", f"{device.name}  {device.runtime}, {threads}, batch {device.batch}, {device.precision}")

@@ -54,6 +54,9 @@ class Check:
     relative_error: float
     agreement: float
 
+    def __str__(self) -> str:
+        return f"{self.what} off by {self.relative_error:.1g} of the range, same class {self.agreement:.0%}"
+
 
 def load_model(folder: Path, *, allow: Sequence[str] = ()) -> LoadedModel:
     """The torch module of a model folder.

@@ -8,6 +8,7 @@ can be read as rates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from nas.model.fusion import CONVOLUTIONS, Kernel
@@ -51,10 +52,10 @@ counts those that stay kernels, hard swish twice. The ``fused_`` kinds count wha
 free there: hard swish, sigmoids, sums; quantised files run each of these as kernels of their own, between conversions.
 
 Figures: ``kernels`` is their number; ``padded_macs`` multiply-accumulates on what is inside the image, with channels
-rounded up to blocks; ``loads`` the inputs read for them, one for up to four blocks of output channels at once; ``rows``
-the calls of an inner loop: output rows times blocks of input channels times groups of four blocks of output channels;
-``activation_bytes`` inputs plus output, of the ``fused_`` kinds the output; ``weight_bytes`` weights and biases; bytes
-are of float32.
+rounded up to blocks; ``loads`` the inputs read for them, one for up to four blocks of output channels at once;
+``rows`` the calls of an inner loop: output rows times blocks of input channels times groups of four blocks of output
+channels; ``activation_bytes`` inputs plus output, of the ``fused_`` kinds the output; ``weight_bytes`` weights and
+biases; bytes are of float32.
 """
 
 FEATURE_NAMES: tuple[str, ...] = tuple(f"{kind}.{figure}" for kind, figures in FIGURES.items() for figure in figures)
@@ -138,8 +139,10 @@ def _padded_macs(kernel: Kernel) -> float:
     if len(row.out_shape) != 3:
         return row.macs
     pixels = row.out_shape[1] * row.out_shape[2]
-    taps = _taps_inside(row.in_shape[1], row.out_shape[1], row.kernel[0])
-    taps *= _taps_inside(row.in_shape[2], row.out_shape[2], row.kernel[1])
+    taps = math.prod(
+        _taps_inside(row.in_shape[side + 1], row.out_shape[side + 1], row.kernel[side], row.stride[side])
+        for side in (0, 1)
+    )
     if row.kind in ("conv", "pointwise"):
         # Fewer input channels than a block are read as they are, without padding.
         width = row.in_shape[0] if row.in_shape[0] < BLOCK else BLOCK * _blocks(row.in_shape[0])
@@ -149,14 +152,14 @@ def _padded_macs(kernel: Kernel) -> float:
     return float(row.macs)
 
 
-def _taps_inside(size: int, out_size: int, window: int) -> float:
+def _taps_inside(size: int, out_size: int, window: int, stride: int) -> float:
     """Taps of a window of a padded convolution that lie inside the image, in one direction, on average.
 
     On maps of a few pixels most do not, and kernels leave these out.
     """
-    stride = -(-size // out_size)
-    starts = [place * stride - window // 2 for place in range(out_size)]
-    return sum(min(size, start + window) - max(0, start) for start in starts) / out_size
+    padding = max(0, -(-((out_size - 1) * stride + window - size) // 2))
+    starts = [place * stride - padding for place in range(out_size)]
+    return sum(max(0, min(size, start + window) - max(0, start)) for start in starts) / out_size
 
 
 def _loads(kernel: Kernel) -> float:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
     """An empty folder, which is the current one."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # `allow` adds the folder to it
     return Here(folder=tmp_path, capture=capsys)
 
 

@@ -108,7 +108,7 @@ def test_a_models_manifest_tells_what_each_file_is_worth(finished: Finished, fro
             assert (entry["accuracy"], entry["num_test_samples"]) == (row["accuracy"], 30)
             assert entry["verification"] == "executed"
             assert entry["runtime"] == "onnxruntime"
-            assert 0.5 < entry["agreement"] <= 1
+            assert 0 <= entry["agreement"] <= 1
             assert entry["latency"]["latency_ms"] == row["latency_ms.this-machine"]
             assert entry["latency"]["spread"] >= 0
             assert entry["latency"]["host"]["cpu"]
@@ -118,9 +118,8 @@ def test_a_models_manifest_tells_what_each_file_is_worth(finished: Finished, fro
 def test_a_model_folder_runs_with_onnxruntime_and_numpy_alone(finished: Finished) -> None:
     (snippet,) = re.findall(r"```python\n(.*?)```", (DOCS / "model-folder.md").read_text(), re.DOTALL)
     folder = next((finished.run / "models").iterdir())
-    shown = subprocess.run(
-        [sys.executable, "-I", "-c", snippet], cwd=folder, capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-I", "-c", snippet]
+    shown = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     assert [line.split()[0] for line in shown.stdout.splitlines()] == ["model.fp32.onnx", "model.int8.onnx"]
 
 
@@ -141,9 +140,8 @@ def test_the_steps_are_told_in_plain_lines_without_control_characters(finished: 
     wanted = ["space", "data", "device", "latency", "range", "plan", "runner", "search", "finish", "measure", "report"]
     assert [topic for topic in wanted if topic not in topics] == []
     assert [topics.index(topic) for topic in wanted[:9]] == sorted(topics.index(topic) for topic in wanted[:9])
-    assert any(
-        re.match(r"latency +float32 \(searched\): Spearman [-\d.]+, MAPE [\d.]+ %, .* bound held", x) for x in lines
-    )
+    quality = r"latency +float32 \(searched\): Spearman [-\d.]+, MAPE [\d.]+ %, .* within 10 %, .* bound held"
+    assert any(re.match(quality, line) for line in lines)
     assert sum(bool(re.match(r"search +\d/4  failed 0 .*\[\w{6} [\d.]+ %, [\d.]+ ms\]", line)) for line in lines) == 4
     assert any("1 worker:" in line for line in lines if line.startswith("plan"))
 
@@ -151,9 +149,8 @@ def test_the_steps_are_told_in_plain_lines_without_control_characters(finished: 
 def test_the_front_is_printed_as_a_table_with_the_paths(finished: Finished, front: pd.DataFrame) -> None:
     out = finished.outcome.out
     for row in front.itertuples():
-        assert re.search(
-            rf"^[* ] +{str(row.digest)[:6]} +{row.precision} +{row.accuracy:.1%}".replace("%", " %"), out, re.M
-        )
+        cells = [str(row.digest)[:6], str(row.precision), f"{100 * float(str(row.accuracy)):.1f} %"]
+        assert re.search("^[* ] +" + " +".join(cells), out, re.MULTILINE)
     assert "report   runs/tiny/report.html\n" in out
     assert "runs/tiny/front.csv\n" in out
     assert out.endswith("next     nas search run.resume=runs/tiny run.candidates=8\n")
