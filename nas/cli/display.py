@@ -20,16 +20,19 @@ class PlainDisplay:
     """One line an event, no control characters: for pipes and logs. Bulk progress is logged at each tenth."""
 
     def __init__(self) -> None:
-        self._tenths: dict[str, int] = {}
+        self._told: dict[str, tuple[int, int]] = {}  # topic -> total and the last tenth
 
     def say(self, topic: str, text: str) -> None:
         print(f"{topic:<{_WIDTH}}{text}", flush=True)
 
     def progress(self, topic: str, done: int, total: int, *, text: str = "", each: bool = False) -> None:
         tenth = 10 * done // max(total, 1)
-        if each or tenth > self._tenths.get(topic, 0):
+        last_total, last = self._told.get(topic, (total, 0))
+        if last_total != total or tenth < last:  # the topic begins anew
+            last = 0
+        if each or tenth > last:
             self.say(topic, f"{done}/{total}  {text}".rstrip())
-        self._tenths[topic] = 0 if done >= total else tenth
+        self._told[topic] = total, tenth
 
     def note(self, text: str) -> None:
         self.say("note", text)

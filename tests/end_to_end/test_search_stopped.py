@@ -7,9 +7,8 @@ import os
 import re
 import signal
 import subprocess
-from pathlib import Path
 
-from nas_command import TINY, Finished, Here, copy_of, run_nas, start_nas
+from nas_command import TINY, Here, run_nas, start_nas
 
 from nas.run.front import read_front_csv
 
@@ -47,12 +46,9 @@ def test_a_killed_search_loses_no_finished_candidate_and_goes_on(again: Here) ->
     assert len(read_front_csv(file.with_name("front.csv"))) == 4
 
 
-def test_an_interrupted_search_on_ray_prints_how_to_go_on_which_ends_with_a_front(
-    finished: Finished, tmp_path: Path
-) -> None:
-    copy_of(finished.workplace, tmp_path)
+def test_an_interrupted_search_on_ray_prints_how_to_go_on_which_ends_with_a_front(again: Here) -> None:
     arguments = ("search", *TINY, "runner=ray", "run.workers=2", MANY, "run.name=stopped", "--json")
-    process = start_nas(*arguments, folder=tmp_path)
+    process = start_nas(*arguments, folder=again.folder)
     wait_for_candidates(process, 2)
     os.killpg(process.pid, signal.SIGINT)  # the whole group, as a terminal does
     out, err = process.communicate(timeout=60)
@@ -62,14 +58,14 @@ def test_an_interrupted_search_on_ray_prints_how_to_go_on_which_ends_with_a_fron
         r"stopped: (\d+) of 150 candidates are recorded. Go on with: nas (search run.resume=runs/stopped)\n", err
     )
     assert told is not None, err
-    history = tmp_path / "runs/stopped/history.jsonl"
+    history = again.folder / "runs/stopped/history.jsonl"
     before = history.read_bytes()
     assert before.count(b"\n") == int(told.group(1)) >= 2
-    assert (tmp_path / "runs/stopped/report.html").is_file()
-    outcome = run_nas(*told.group(2).split(), f"run.candidates={int(told.group(1)) + 2}", folder=tmp_path)
+    assert (again.folder / "runs/stopped/report.html").is_file()
+    outcome = run_nas(*told.group(2).split(), f"run.candidates={int(told.group(1)) + 2}", folder=again.folder)
     assert (outcome.code, outcome.err) == (0, "")
     assert "runner   2 workers on this machine (Ray " in outcome.out
     assert history.read_bytes().startswith(before)
     assert history.read_bytes().count(b"\n") == int(told.group(1)) + 2
-    assert len(read_front_csv(tmp_path / "runs/stopped/front.csv")) == 4
-    assert run_nas("verify", "runs/stopped", folder=tmp_path).code == 0
+    assert len(read_front_csv(again.folder / "runs/stopped/front.csv")) == 4
+    assert again.nas("verify", "runs/stopped").code == 0
