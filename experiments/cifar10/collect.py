@@ -35,8 +35,10 @@ def main() -> None:
     for folder in (data.parent, space.parents[1]):
         report = report.replace(f"{folder}/", "")
     (RESULTS / "report.html").write_text(report, encoding="utf-8")
-    _print_front(read_front_csv(run / "front.csv"), device=str(manifest["device"]["name"]))
+    front, device = read_front_csv(run / "front.csv"), str(manifest["device"]["name"])
+    _print_front(front, device=device)
     _print_quality(manifest["latency_models"])
+    _print_exported(front, device=device)
     _print_run(manifest)
 
 
@@ -68,6 +70,15 @@ def _print_quality(models: Mapping[str, Any]) -> None:
             f"| {precision} | {quality['spearman']:.2f} | {quality['mape']:.1%} | {quality['within_10_percent']:.0%} "
             f"| {held} of {len(points)} | {model['num_unsettled']} |"
         )
+
+
+def _print_exported(front: pd.DataFrame, *, device: str) -> None:
+    for precision, files in front.groupby("precision"):
+        measured = files[f"latency_ms.{device}"]
+        errors = files[f"predicted_latency_ms.{device}"] / measured - 1
+        held = int((measured <= files[f"latency_upper_ms.{device}"]).sum())
+        signs = f"{int((errors > 0).sum())} of {len(files)} predicted too slow"
+        print(f"exported {precision}: mean error {errors.abs().mean():.1%}, {signs}, bound held {held} of {len(files)}")
 
 
 def _print_run(manifest: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def write_files(
     )
     (folder / ARCHITECTURE).write_text(text, encoding="utf-8")
     save_model(module, str(folder / WEIGHTS), metadata={"format": "pt"})
+    shutil.copymode(folder / ARCHITECTURE, folder / WEIGHTS)  # safetensors lets nobody but the owner read it
     entries: list[Manifest] = []
     failed: dict[str, str] = {}
     for precision in (name for name in PRECISIONS if name in options.precisions):  # int8 is made from float32

@@ -76,7 +76,9 @@ def measure(
         for group in _groups(files, protocol):
             models = [ready(files[index], device) for index in group]
             blocks += _time_group(models, anchor, protocol, _shifted(report, group[0], len(files)))
-        _time_again_what_lacks_blocks(files, blocks, anchor, device, protocol)
+        for _ in range(protocol.max_tries):
+            if not _time_again_what_lacks_blocks(files, blocks, anchor, device, protocol):
+                break
         host = replace(host, core=core.current)
     return [
         _measurement(path, taken, anchor, protocol=protocol, device=device, host=host)
@@ -144,8 +146,12 @@ def _counts(block: _Block, anchor: Anchor, protocol: TimingProtocol) -> bool:
 
 def _time_again_what_lacks_blocks(
     files: Sequence[Path], blocks: list[list[_Block]], anchor: Anchor, device: Device, protocol: TimingProtocol
-) -> None:
-    """Goes over files again whose blocks no longer count, now that the anchor's level is better known."""
+) -> bool:
+    """Goes over files again whose blocks no longer count, now that the anchor's level is better known.
+
+    Returns:
+        Whether there were any: going over them may have lowered the level once more.
+    """
     lacking = [
         index
         for index, taken in enumerate(blocks)
@@ -155,6 +161,7 @@ def _time_again_what_lacks_blocks(
         models = [ready(files[lacking[place]], device) for place in group]
         for place, again in zip(group, _time_group(models, anchor, protocol, _no_progress), strict=True):
             blocks[lacking[place]] += again
+    return bool(lacking)
 
 
 def _measurement(

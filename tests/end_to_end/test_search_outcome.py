@@ -51,6 +51,7 @@ def test_the_run_folder_holds_what_the_contract_says_and_nothing_else(finished: 
             "architecture.yaml", "weights.safetensors", "model.fp32.onnx", "model.int8.onnx", "golden.npz",
             "manifest.json",
         }  # fmt: skip
+        assert len({path.stat().st_mode for path in model.iterdir()}) == 1  # whoever may read one may read all
 
 
 def test_nothing_is_left_beside_the_run_folder_but_the_latency_model(finished: Finished) -> None:
