@@ -52,6 +52,15 @@ def checked_arguments(command: str, arguments: Sequence[str]) -> list[str]:
     return [*options, *overrides]
 
 
+def config_folder(arguments: Sequence[str]) -> str | None:
+    """The folder with the user's own groups that arguments name; None where they name none."""
+    for place, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name in _FOLDER:
+            return value or next(iter(arguments[place + 1 :]), None)
+    return None
+
+
 def _check_value(name: str, value: str) -> None:
     if name in _FOLDER and not (value and Path(value).is_dir()):
         raise UserError(name, f"must be followed by a folder, got '{value}'", "one that holds e.g. data/mine.yaml")

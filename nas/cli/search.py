@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.cli.hydra_run import run_under_hydra
-from nas.cli.options import checked_arguments
+from nas.cli.options import checked_arguments, config_folder
 from nas.errors import UserError
 
 _NOT_RESUMED = {"run.resume", "run.name", "run.folder", "run.forecast_only", "display"}
@@ -18,12 +18,14 @@ _NOT_RESUMED = {"run.resume", "run.name", "run.folder", "run.forecast_only", "di
 
 def run_search(arguments: list[str]) -> int:
     """Runs `nas search` with Hydra arguments. Returns the exit code; raises `UserError` for the user's mistakes."""
-    arguments = with_resumed_overrides(checked_arguments("nas search", arguments))
-    run_under_hydra("search", arguments, _search_with)
+    checked = checked_arguments("nas search", with_resumed_arguments(arguments))
+    groups = config_folder(checked)
+    own = {} if groups is None else {"config_dir": str(Path(groups).resolve())}
+    run_under_hydra("search", checked, lambda config, overrides: _search_with(config, overrides, own))
     return 0
 
 
-def _search_with(config: dict[str, object], overrides: Sequence[str]) -> None:
+def _search_with(config: dict[str, object], overrides: Sequence[str], own: Mapping[str, object]) -> None:
     # Imported late: composing, and `--help`, must not wait for torch.
     from nas.cli.display import display_named
     from nas.cli.settings import settings_from_config
@@ -33,8 +35,10 @@ def _search_with(config: dict[str, object], overrides: Sequence[str]) -> None:
         _import_from_here()
     settings = settings_from_config(config)
     display = display_named(str(config["display"]))
-    command = shlex.join(["nas", "search", *overrides])
-    search(settings, display=display, record={"command": command, "overrides": list(overrides), "config": config})
+    options = [f"--config-dir={own['config_dir']}"] if own else []
+    command = shlex.join(["nas", "search", *options, *overrides])
+    record = {"command": command, "overrides": list(overrides), "config": config, **own}
+    search(settings, display=display, record=record)
 
 
 def _import_from_here() -> None:
@@ -44,8 +48,8 @@ def _import_from_here() -> None:
         sys.path.append(here)
 
 
-def with_resumed_overrides(arguments: Sequence[str]) -> list[str]:
-    """Puts the overrides of the run that is resumed before those given now; a field given now wins.
+def with_resumed_arguments(arguments: Sequence[str]) -> list[str]:
+    """Puts what the run that is resumed was told before what is given now; what is given now wins.
 
     Raises:
         UserError: the folder that is to be resumed holds no readable manifest.
@@ -71,6 +75,9 @@ def with_resumed_overrides(arguments: Sequence[str]) -> list[str]:
         if (key := _split(override)[0]) not in given | _NOT_RESUMED
         and not any(key.startswith(f"{name}.") for name in given)
     ]
+    groups = manifest.get("config_dir")
+    if isinstance(groups, str) and config_folder(arguments) is None:
+        kept = ["--config-dir", groups, *kept]
     return [*kept, *arguments]
 
 

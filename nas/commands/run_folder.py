@@ -54,6 +54,7 @@ def open_folder(
     sections: dict[str, object] = {
         "command": record.get("command", "nas.search(...)"),
         "overrides": record.get("overrides", []),
+        "config_dir": record.get("config_dir"),
         "config": record.get("config") or _config(setup.settings),
         "seed": setup.settings.seed,
         "objectives": [goal.key for goal in setup.objectives],

@@ -19,8 +19,8 @@ class TimingProtocol:
         max_wall_to_cpu: a run whose wall time is more than this multiple of its processor time was interrupted.
         max_interrupted: share of interrupted runs up to which a block counts; otherwise it is timed again.
         max_drift: share by which the anchor may exceed its undisturbed latency beside a block that counts.
-        max_tries: blocks timed at the most for a file in one pass, as a multiple of ``blocks``; and repeated passes, for
-            files whose blocks stop counting when the anchor turns out to be faster than was known.
+        max_tries: blocks timed at the most for a file in one pass, as a multiple of ``blocks``; and repeated passes,
+            for files whose blocks stop counting when the anchor turns out to be faster than was known.
         max_wait_s: seconds spent at the most, in all, on waiting for the machine to be undisturbed.
         min_round_s: seconds from one block of a file to its next at the least, so that its blocks do not all fall into
             one short state of the machine.
