@@ -5,7 +5,9 @@ Imports nothing heavy at its head, so that `nas --help` answers at once.
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 
 from nas.errors import UserError, unknown_name
@@ -43,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"nas {__version__}")
         return 0
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _command(arguments[0])(arguments[1:])
     except UserError as error:
@@ -53,6 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Schedulers and containers end a program by SIGTERM: for a search the same as Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def _command(name: str) -> Callable[[list[str]], int]:

@@ -177,7 +177,7 @@ def _fit(
     unsettled = [measurement for measurement in timed if not measurement.settled]
     if unsettled:
         display.note(
-            f"{len(unsettled)} of {len(timed)} {precision} timings did not settle ({unsettled[0].note}); "
+            f"{len(unsettled)} of {len(timed)} {precision} timings did not settle (the first: {unsettled[0].note}); "
             f"expect a wide bound, and use calibration.refresh=true when the machine is quiet"
         )
     predictor = fit_predictor(

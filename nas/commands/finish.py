@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.commands.display import Display
 from nas.commands.setup import Setup
@@ -17,7 +18,7 @@ from nas.deploy.manifest import NAME, PredictedLatency, finish_manifest, read_ma
 from nas.device.protocol import Measurement
 from nas.device.timing import measure
 from nas.problem.evaluation import Candidate, Evaluation, Fidelity
-from nas.problem.front import cost_matrix, elite
+from nas.problem.front import cost_matrix, elite, non_dominated
 from nas.problem.history import History
 from nas.run.folder import RunFolder
 from nas.run.front import FrontFile, broken_budgets, front_table, write_front_csv
@@ -25,9 +26,11 @@ from nas.run.runner import Session
 from nas.strategy.screening import Predictor
 from nas.units import format_seconds
 
+_SMALLEST_MACS = 2e5  # below about this, an epoch costs the same
+
 
 def finalists(setup: Setup, history: History, screened: Mapping[str, bool]) -> list[Candidate]:
-    """The candidates that are trained in full: the front of the search, then the next ranks, best spread first.
+    """The candidates that are trained in full: the front of the search, then what comes near it (`spread_front`).
 
     Args:
         setup: how many, for how long.
@@ -40,11 +43,54 @@ def finalists(setup: Setup, history: History, screened: Mapping[str, bool]) -> l
         if not screened.get(evaluation.candidate.architecture.digest, False):
             costs[place] = math.nan
     judged = np.flatnonzero(~np.isnan(costs).any(axis=1))
-    chosen = judged[elite(costs[judged], min(run.front, len(judged)))] if len(judged) else judged
+    num_judged = len(setup.task.data.splits["validation"])
+    chosen = judged[spread_front(costs[judged], run.front, tolerance=_standard_error(history, judged, num_judged))]
     return [
         replace(history[int(place)].candidate, index=number, fidelity=Fidelity(epochs=run.final_epochs))
         for number, place in enumerate(chosen)
     ]
+
+
+def spread_front(costs: NDArray[np.float64], size: int, *, tolerance: float) -> NDArray[np.int64]:
+    """Places of at most ``size`` rows: the front, then what the judgement cannot tell from it, then the next ranks.
+
+    A short training on few validation images ranks with an error, and large networks are the slowest to show what they
+    can. So spare places go to rows whose first cost is within twice the ``tolerance`` of being non-dominated, those
+    farthest from the chosen ones in the other costs first.
+
+    Args:
+        costs: ``(n, k)``, minimised, finite; the first is the one that was judged.
+        size: how many, at least 1.
+        tolerance: standard error of the first cost.
+    """
+    front = np.flatnonzero(non_dominated(costs))
+    chosen = [int(place) for place in front[elite(costs[front], min(size, len(front)))]]
+    hopeful = costs.copy()
+    hopeful[:, 0] -= 2 * tolerance
+    near = [place for place in range(len(costs)) if not _dominated(hopeful[place], costs[front])]
+    while len(chosen) < size and (left := [place for place in near if place not in chosen]):
+        others = _scaled(costs[:, 1:])
+        distances = [np.abs(others[place] - others[chosen]).sum(axis=1).min() for place in left]
+        chosen.append(left[int(np.argmax(distances))])
+    rest = [int(place) for place in elite(costs, len(costs)) if int(place) not in chosen]
+    return np.array([*chosen, *rest][:size], dtype=np.int64)
+
+
+def _dominated(cost: NDArray[np.float64], front: NDArray[np.float64]) -> bool:
+    return bool(((front <= cost).all(axis=1) & (front < cost).any(axis=1)).any())
+
+
+def _scaled(costs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Columns on a logarithmic scale where they are positive, from 0 to 1; latencies and sizes differ by factors."""
+    levels = np.where((costs > 0).all(axis=0), np.log(np.where(costs > 0, costs, 1.0)), costs)
+    return np.asarray((levels - levels.min(axis=0)) / np.maximum(np.ptp(levels, axis=0), 1e-12))
+
+
+def _standard_error(history: History, judged: NDArray[np.int64], num_images: int) -> float:
+    """Of the best validation accuracy, by the binomial distribution, with a success and a failure added."""
+    best = max((history[int(place)].metrics.get("accuracy", 0.0) for place in judged), default=0.0)
+    share = (best * num_images + 1) / (num_images + 2)
+    return math.sqrt(share * (1 - share) / num_images)
 
 
 def train_finalists(
@@ -54,6 +100,7 @@ def train_finalists(
     missing = [candidate for candidate in candidates if not _is_done(folder, candidate)]
     done, started, failed = len(candidates) - len(missing), time.monotonic(), []
     display.progress("finish", done, len(candidates), text="training in full, exporting")
+    work = total = sum(_work(candidate) for candidate in missing)
     # The longest first: begun last, one large network would keep a single worker busy at the end.
     for candidate in sorted(missing, key=lambda candidate: -candidate.predicted.get("macs", 0.0)):
         session.submit(candidate)
@@ -61,13 +108,18 @@ def train_finalists(
         for evaluation in session.wait():
             done += 1
             failed += [evaluation] if evaluation.status != "complete" else []
-            trained = done - len(candidates) + len(missing)
-            left = (time.monotonic() - started) / trained * (len(missing) - trained)
+            work -= _work(evaluation.candidate)
+            left = (time.monotonic() - started) * work / (total - work)
             name, accuracy = evaluation.candidate.architecture.digest[:6], evaluation.metrics.get("accuracy", math.nan)
             outcome = f"test {accuracy:.1%}" if evaluation.status == "complete" else evaluation.status
             text = f"training in full, exporting  {format_seconds(left)} left  [{name} {outcome}]"
             display.progress("finish", done, len(candidates), text=text, each=True)
     return failed
+
+
+def _work(candidate: Candidate) -> float:
+    """What training a candidate costs, relative to others: roughly its MACs and something for every network."""
+    return candidate.predicted.get("macs", 0.0) + _SMALLEST_MACS
 
 
 def _is_done(folder: RunFolder, candidate: Candidate) -> bool:

@@ -19,7 +19,7 @@ from nas.units import format_seconds
 
 _STREAM = 2  # of the seed; 0 and 1 are the loop's
 _PROBE_IMAGES = 256
-_PROBES = 3
+_PROBES = 2
 _TRAINING_TO_JUDGING = 4  # what an image costs to train on, relative to judging it
 
 
@@ -91,30 +91,39 @@ def _is_a_goal(setup: Setup, key: str) -> bool:
 
 def _range_line(setup: Setup, key: str, spans: Range) -> str:
     low, middle, high = (quantity(setup, key, value) for value in (spans.minimum, spans.median, spans.maximum))
-    return f"{key}  {low} to {high}, half below {middle}"
+    return f"{key.partition('.')[0]}  {low} to {high}, half below {middle}"
 
 
 def _epoch_seconds(setup: Setup, screen: Screen, evaluate: TrainingEvaluate, rng: np.random.Generator) -> float:
-    """Seconds an epoch takes for a typical architecture: the one of median MACs among some that keep the budgets."""
+    """Seconds an epoch takes: a line through two trainings over MACs, at the mean of what keeps the budgets."""
     rows = sample(setup.space, 512, rng)
     screening = screen(rows)
-    macs = screening.predicted["macs"]
     kept = np.flatnonzero(screening.feasible if screening.feasible.any() else screening.buildable)
     if len(kept) == 0:
         return math.nan
-    typical = kept[np.argsort(macs[kept])[len(kept) // 2]]
+    macs = screening.predicted["macs"][kept]
+    order = np.argsort(macs)
+    small, large = order[len(order) // 4], order[(3 * len(order)) // 4]
+    try:
+        low = _probe(setup, evaluate, rows[kept[small]])
+        high = _probe(setup, evaluate, rows[kept[large]]) if large != small else low
+    except (UserError, ArithmeticError, RuntimeError):
+        return math.nan  # the search will say what is wrong with it
+    slope = max(0.0, high - low) / max(macs[large] - macs[small], 1.0)
+    return float(low + slope * (macs.mean() - macs[small]))
+
+
+def _probe(setup: Setup, evaluate: TrainingEvaluate, row: np.ndarray) -> float:
+    """Seconds an epoch of one architecture takes, from a few batches."""
     num_train = len(setup.task.data.splits["train"])
     share = min(1.0, _PROBE_IMAGES / num_train)
-    probe = Candidate(
+    candidate = Candidate(
         index=0,
-        architecture=setup.space.architecture(rows[typical]),
+        architecture=setup.space.architecture(row),
         fidelity=Fidelity(epochs=1, data_share=share),
         seed=setup.settings.seed,
     )
-    try:
-        # The first training also pays for what is only done once, in torch and in the task.
-        seconds = min(evaluate.train(probe).fit.seconds for _ in range(_PROBES))
-    except (UserError, ArithmeticError, RuntimeError):
-        return math.nan  # the search will say what is wrong with it
+    # The first training also pays for what is only done once, in torch and in the task.
+    seconds = min(evaluate.train(candidate).fit.seconds for _ in range(_PROBES))
     num_judged = len(setup.task.data.splits["validation"])
     return seconds * num_train / (share * num_train + num_judged / _TRAINING_TO_JUDGING)

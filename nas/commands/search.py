@@ -91,6 +91,7 @@ def search(
     elif given:
         raise UserError("search", "takes either settings or their fields, got both")
     display = Remembering(display or Silent())
+    record = {"created": now(), **(record or {})}
     check_folder(settings.run)
     settings.runner.check()
     setup = prepare(settings, display)
@@ -98,7 +99,7 @@ def search(
     started = time.monotonic()
     models = latency_models(setup, display)
     timings = {"calibrate": time.monotonic() - started}
-    return _Search(setup, models, display, dict(record or {}), timings).run()
+    return _Search(setup, models, display, record, timings).run()
 
 
 class _Search:
@@ -109,7 +110,7 @@ class _Search:
         setup: Setup,
         models: Mapping[Precision, Calibrated],
         display: Remembering,
-        record: dict[str, object],
+        record: Mapping[str, object],
         timings: dict[str, float],
     ) -> None:
         self.setup = setup
@@ -219,7 +220,7 @@ class _Search:
             self.timings["search"] = time.monotonic() - started
             texts = {budget.key: str(budget) for budget in self.setup.budgets}
             broken = {texts.get(key, key): count for key, count in screen.broken.items() if count}
-            folder.update({"screened": {"proposed": screen.num_screened, "broken": broken}})
+            folder.update({"screened": _added(folder.manifest().get("screened"), screen.num_screened, broken)})
             if settings.run.random_baseline:
                 baseline = Exploration(
                     topic="baseline",
@@ -281,6 +282,14 @@ class Interrupted(KeyboardInterrupt):
         self.folder = folder
         command = f"nas search run.resume={shlex.quote(str(folder))}"
         super().__init__(f"stopped: {recorded} of {total} candidates are recorded. Go on with: {command}")
+
+
+def _added(earlier: Any, proposed: int, broken: Mapping[str, int]) -> dict[str, object]:
+    """Screening counts with those of before a resume."""
+    before = earlier or {"proposed": 0, "broken": {}}
+    texts = [*before["broken"], *(text for text in broken if text not in before["broken"])]
+    counts = {text: before["broken"].get(text, 0) + broken.get(text, 0) for text in texts}
+    return {"proposed": before["proposed"] + proposed, "broken": counts}
 
 
 def _first_error(history: History) -> str:

@@ -46,7 +46,7 @@ class RunOptions:
     candidates: int = 24
     epochs: int = 6
     final_epochs: int = 30
-    front: int = 6
+    front: int = 8
     random_baseline: int = 0
     workers: int | None = None
     checkpoints: bool = False

@@ -69,7 +69,8 @@ class Measurement:
         file: what was timed.
         latency_ms: the estimate, median of block minima: what the file takes when nothing disturbs it.
         p50_ms, p90_ms: percentiles over all timed runs, disturbed ones included.
-        spread: coefficient of variation of the minima of the blocks that count.
+        spread: robust coefficient of variation of the minima of the blocks that count: 1.4826 times their median
+            absolute deviation over their median, as for the standard deviation of normal errors.
         blocks: blocks that count.
         blocks_timed: blocks that were timed.
         runs: timed runs in the blocks that count.

@@ -187,7 +187,7 @@ def _measurement(
         latency_ms=float(np.median(minima)),
         p50_ms=float(np.percentile(times_ms, 50)),
         p90_ms=float(np.percentile(times_ms, 90)),
-        spread=float(minima.std() / minima.mean()),
+        spread=float(1.4826 * np.median(np.abs(minima - np.median(minima))) / np.median(minima)),
         blocks=len(kept),
         blocks_timed=len(blocks),
         runs=sum(len(block.times_ms) for block in kept),

@@ -43,7 +43,7 @@ class LoopOptions:
         seed: from which the seeds of candidates and the random numbers of proposals are derived.
         reference: objective key -> the value beyond which nothing counts in the hypervolume; see
             `nas.run.progress.FrontVolume`.
-        progress: told after each evaluation, and when the slots were filled again (`Progress.latest` is None then).
+        progress: told at the beginning, and of each evaluation when the slot that it left is filled again.
         stop: asked before each proposal; once it is true, nothing new is begun.
     """
 
@@ -148,13 +148,18 @@ class _Loop:
 
     def run(self) -> LoopResult:
         stopping = False
+        fresh: list[Evaluation] = []
         while True:
             stopping = stopping or self._options.stop()
             found_nothing = not stopping and self._fill()
-            self._tell(None)
+            # Told only now, so that what is running is what goes on running.
+            told: list[Evaluation | None] = [*fresh] or [None]
+            for evaluation in told:
+                self._tell(evaluation)
             if not self._session.in_flight:
                 break
-            self.record(self._session.wait())
+            fresh = self._session.wait()
+            self.record(fresh)
             self._check_imports()
         reason = "stopped" if stopping else "exhausted" if found_nothing else "complete"
         if self._tally.done >= self._options.num_candidates:
@@ -171,7 +176,6 @@ class _Loop:
                 self._tally.add(evaluation)
             if len(self._first) < _SAME_IMPORT_ERRORS:
                 self._first.append(evaluation)
-            self._tell(evaluation)
 
     def _fill(self) -> bool:
         """Submits candidates to the free slots; True where the strategy found nothing for one that is needed."""

@@ -35,7 +35,7 @@ class Progress:
             NaN where an objective has no reference.
         seconds: since this loop began.
         seconds_left: estimate from the latest durations; NaN before there is one.
-        latest: the evaluation that this moment follows on; None where slots were filled.
+        latest: the evaluation that this moment follows on; None at the beginning.
     """
 
     done: int

@@ -10,7 +10,9 @@ import importlib.util
 import math
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -107,10 +109,11 @@ def start_workers(runner: RayRunner, *, workers: int | None, modules: tuple[str,
     try:
         if owned:
             _show_notices(False)
-            if runner.address is None:
-                _start_here(runner, workers or usable_cores())
-            else:
-                _join(runner.address, runner, modules)
+            with _kept_termination():
+                if runner.address is None:
+                    _start_here(runner, workers or usable_cores())
+                else:
+                    _join(runner.address, runner, modules)
         num_slots = _num_slots(runner, workers)
     except BaseException:
         if owned:
@@ -220,6 +223,17 @@ def _store_bytes() -> int:
     shared = Path("/dev/shm")
     room = shutil.disk_usage(shared).free if shared.is_dir() else free
     return int(max(100e6, min(0.2 * free, 0.8 * room, _LARGEST_STORE)))
+
+
+@contextlib.contextmanager
+def _kept_termination() -> Iterator[None]:
+    """Keeps the caller's answer to SIGTERM, which Ray replaces by an exit without a word."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

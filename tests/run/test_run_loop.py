@@ -199,10 +199,9 @@ def test_an_interrupt_leaves_everything_recorded_and_says_how_much(tmp_path: Pat
 def test_progress_counts_up_and_its_hypervolume_never_falls(tmp_path: Path) -> None:
     moments: list[Progress] = []
     run_serially(tmp_path / "h", 15, progress=moments.append, reference={KEY: 1.0})
-    judged = [moment for moment in moments if moment.latest is not None]
-    assert [moment.done for moment in judged] == list(range(1, 16))
-    refilled = [moment for moment in moments[:-1] if moment.latest is None]
-    assert [(moment.done, moment.running) for moment in refilled] == [(done, 1) for done in range(15)]
+    assert [moment.done for moment in moments] == list(range(16))
+    assert [moment.running for moment in moments] == [1] * 15 + [0]
+    assert moments[0].latest is None
     assert math.isnan(moments[0].seconds_left)
     assert moments[-1].seconds_left == 0
     volumes = [moment.hypervolume for moment in moments]
