@@ -56,7 +56,7 @@ def shared_data() -> Path:
 
 
 def test_digits_are_cut_as_their_summary_says():
-    assert Digits().load().summary() == "digits  1078 train / 270 val / 449 test, 8x8x1, 10 classes"
+    assert Digits().load().summary() == "digits  1437 train / 180 val / 180 test, 8x8x1, 10 classes"
 
 
 def test_digits_reach_from_black_to_white_and_say_how_they_were_scaled():

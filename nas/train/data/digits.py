@@ -20,13 +20,7 @@ _LARGEST = 16  # pixels count the dark cells of a 4x4 block
 
 @dataclass(frozen=True, kw_only=True)
 class Digits(DataOptions):
-    """scikit-learn's digits [Alpaydin1998]. Nothing is downloaded.
-
-    They are few: the shares that judge are larger than elsewhere, or a single digit would decide between networks.
-    """
-
-    validation_share: float = 0.15
-    test_share: float = 0.25
+    """scikit-learn's digits [Alpaydin1998]. Nothing is downloaded."""
 
     def load(self) -> ImageData:
         """The digits, their values 0..16 brought to 0..255."""
