@@ -102,9 +102,10 @@ def train_finalists(
     display.progress("finish", done, len(candidates), text="training in full, exporting")
     work = total = sum(_work(candidate) for candidate in missing)
     # The longest first: begun last, one large network would keep a single worker busy at the end.
-    for candidate in sorted(missing, key=lambda candidate: -candidate.predicted.get("macs", 0.0)):
-        session.submit(candidate)
-    while session.in_flight:
+    waiting = sorted(missing, key=lambda candidate: -_work(candidate))
+    while waiting or session.in_flight:
+        while waiting and len(session.in_flight) < session.num_slots:
+            session.submit(waiting.pop(0))
         for evaluation in session.wait():
             done += 1
             failed += [evaluation] if evaluation.status != "complete" else []
