@@ -45,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"nas {__version__}")
         return 0
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
+    here = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _interrupt) if here else None
     try:
         return _command(arguments[0])(arguments[1:])
     except UserError as error:
@@ -57,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(number: int, frame: object) -> None:
