@@ -87,7 +87,8 @@ def test_data_folders_are_no_import_names_and_the_package_is_the_installed_one(i
         "names = ['conf', 'search_spaces', 'latency_models', '_resources']\n"
         "print(nas.__file__, [name for name in names if importlib.util.find_spec(name)])\n"
     )
-    assert installed.run(sys.executable, "-c", code) == f"{installed.site / 'nas' / '__init__.py'} []\n"
+    # Without site-packages: an editable install of the checkout there would make its folders importable.
+    assert installed.run(sys.executable, "-S", "-c", code) == f"{installed.site / 'nas' / '__init__.py'} []\n"
 
 
 def test_the_installed_command_helps_and_lists_the_spaces(installed: Installed) -> None:
