@@ -9,6 +9,8 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+_LONGEST = 300
+
 
 class UserError(ValueError):
     """A mistake in what the user gave, told in one line: where, the rule, the value, what to do.
@@ -49,3 +51,17 @@ def unknown_name(where: str, kind: str, name: object, known: Iterable[str], *, a
 def in_file(path: Path | str, key: str) -> str:
     """``where`` for a key in a file: ``search_spaces/a.yaml: network[2].kernel``."""
     return f"{path}: {key}" if key else str(path)
+
+
+def first_line(error: BaseException | str) -> str:
+    """The first line of an error's text that says something, at most 300 characters; its type's name if none does."""
+    nothing = type(error).__name__ if isinstance(error, BaseException) else ""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), nothing)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def one_line(error: BaseException) -> str:
+    """``RuntimeError: the first line of it``, at most 300 characters: for errors that are not the user's."""
+    kind, text = type(error).__name__, first_line(error)
+    whole = kind if text == kind else f"{kind}: {text}"
+    return whole if len(whole) <= _LONGEST else whole[: _LONGEST - 1] + "…"

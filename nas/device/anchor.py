@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 import time
 from bisect import insort
-from dataclasses import replace
 from pathlib import Path
+from pkgutil import get_data
 
-from nas.device.card import Device
 from nas.device.cores import BoundCore
 from nas.device.protocol import TimingProtocol
-from nas.device.session import ready
+from nas.device.session import ReadyModel, Stopwatch, ready
 
 ANCHOR = Path(__file__).with_name("anchor.onnx")
 _PROBES = 30
@@ -24,14 +23,27 @@ _PAUSE_S = 0.005
 _LOW_QUANTILE = 0.05
 
 
+class _OneThread:
+    """How the anchor is run, whatever the device."""
+
+    name, threads, batch = "anchor", 1, 1
+
+
+def anchor_model() -> ReadyModel:
+    """The anchor in this machine's onnxruntime; also where this package is imported from a zip file."""
+    content = get_data("nas.device", ANCHOR.name)
+    assert content is not None
+    return ready(ANCHOR, _OneThread(), content=content)
+
+
 class Anchor:
-    """The anchor model, loaded, with all latencies that it has shown. A live handle of one call of `measure`."""
+    """The anchor model with all latencies that it has shown. A live handle of one call of `measure`."""
 
     def __init__(
-        self, device: Device, protocol: TimingProtocol, core: BoundCore, *, reference_ms: float | None = None
+        self, model: Stopwatch, protocol: TimingProtocol, core: BoundCore, *, reference_ms: float | None = None
     ) -> None:
         """Args: reference_ms: its undisturbed latency as known from before; None: it is found out here."""
-        self._model = ready(ANCHOR, replace(device, threads=1, batch=1))
+        self._model = model
         self._protocol = protocol
         self._core = core
         self._known_ms = math.inf if reference_ms is None else reference_ms
@@ -42,6 +54,11 @@ class Anchor:
                 self.time()
                 core.move()
             time.sleep(_PAUSE_S)
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether its undisturbed latency was known from before."""
+        return math.isfinite(self._known_ms)
 
     @property
     def level_ms(self) -> float:
@@ -58,8 +75,7 @@ class Anchor:
 
     def time(self) -> float:
         """Its latency now: the minimum of a block of runs, in ms."""
-        self._model.warm_up(self._protocol.warmups)
-        times_ms, _ = self._model.timed_runs(self._protocol.runs)
+        times_ms, _ = self._model.block(self._protocol.warmups, self._protocol.runs)
         latency_ms = float(times_ms.min())
         insort(self._seen_ms, latency_ms)
         return latency_ms

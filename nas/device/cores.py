@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+
+from nas.errors import UserError
 
 
 class BoundCore:
@@ -36,21 +38,42 @@ class BoundCore:
 
 
 @contextmanager
-def bound_core(threads: int = 1) -> Iterator[BoundCore]:
+def bound_core(threads: int = 1, cores: Collection[int] = ()) -> Iterator[BoundCore]:
     """Binds the calling thread to one of its cores, and gives its former cores back at the end.
 
-    Nothing is bound where the system cannot do it or where a model may use several threads.
+    Nothing is bound where the system cannot do it. A model of several threads gets all of ``cores`` and stays on them.
+
+    Args:
+        threads: of the models that are timed.
+        cores: that may be used, empty: all.
+
+    Raises:
+        UserError: one of ``cores`` is not there, or cores were named where none can be bound.
     """
-    if threads > 1 or platform.system() != "Linux":
+    if platform.system() != "Linux":
+        if cores:
+            raise UserError("where.cores", f"can be bound on Linux only, this is {platform.system()}", "leave them out")
         yield BoundCore(())
         return
     allowed = os.sched_getaffinity(0)
+    missing = sorted(set(cores) - allowed)
+    if missing:
+        problem = f"must be processors that may be used there, {_listed(missing)} may not"
+        raise UserError("where.cores", problem, f"these may: {_listed(sorted(allowed))}")
+    usable = set(cores) or allowed
+    if threads > 1 and not cores:
+        yield BoundCore(())
+        return
     try:
-        os.sched_setaffinity(0, {min(allowed)})
+        os.sched_setaffinity(0, {min(usable)} if threads == 1 else usable)
     except OSError:
         yield BoundCore(())
         return
     try:
-        yield BoundCore(tuple(sorted(allowed)))
+        yield BoundCore(tuple(sorted(usable)) if threads == 1 else ())
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+def _listed(cores: Collection[int]) -> str:
+    return ", ".join(map(str, cores))

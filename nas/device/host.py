@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
-import psutil
 
-_CPU = Path("/sys/devices/system/cpu")
-_THERMAL = Path("/sys/class/thermal")
+from nas.device.state import MachineState, machine_state, read_text
+
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +29,20 @@ class HostFacts:
         cpu: the processor's model name.
         architecture: instruction set, e.g. ``x86_64``.
         cores: logical processors that this process may use.
-        memory_bytes: of the whole machine.
+        memory_bytes: of the whole machine; 0 where it cannot be read.
         os: kernel and distribution in one line.
-        python: version.
+        python: version; "" where no Python ran the files.
         onnxruntime: version.
         load_average: runnable processes over the last minute.
-        frequency_mhz: of the processor now, as the kernel tells it.
+        frequency_mhz: of the processor, as the kernel tells it, when the timing began.
         governor: of the kernel's frequency scaling.
-        temperature_c: the hottest thermal zone.
+        temperature_c: the hottest thermal zone, when the timing began.
         core: the logical processor that the timing thread was bound to; None where that is not possible.
         time: ISO 8601 in UTC.
+        frequency_after_mhz, temperature_after_c: the same when the timing ended; None where it was not looked at again.
+        throttled: what held the processor back at either moment, and what throttling was counted between them, in
+            words; "" where nothing is known to have.
+        throttled_throughout: something held it back at both moments.
     """
 
     cpu: str
@@ -53,10 +58,36 @@ class HostFacts:
     temperature_c: float | None
     core: int | None = None
     time: str = ""
+    frequency_after_mhz: float | None = None
+    temperature_after_c: float | None = None
+    throttled: str = ""
+    throttled_throughout: bool = False
 
     def to_record(self) -> dict[str, object]:
         """As plain JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> HostFacts:
+        """What `to_record` gave; fields that are not known are left out. Raises `TypeError` where one is missing."""
+        return cls(**{entry.name: record[entry.name] for entry in fields(cls) if entry.name in record})
+
+    def during(self, before: MachineState, after: MachineState) -> HostFacts:
+        """These facts, with the state before and after a timing."""
+        moments = (("before", before), ("after", after))
+        seen = [f"{state.throttled} {when}" for when, state in moments if state.throttled]
+        if before.throttle_count is not None and after.throttle_count is not None:
+            times = after.throttle_count - before.throttle_count
+            seen += [f"throttled {times} times while timing"] if times > 0 else []
+        return replace(
+            self,
+            frequency_mhz=before.frequency_mhz,
+            temperature_c=before.temperature_c,
+            frequency_after_mhz=after.frequency_mhz,
+            temperature_after_c=after.temperature_c,
+            throttled="; ".join(seen),
+            throttled_throughout=bool(before.throttled and after.throttled),
+        )
 
     def fingerprint(self, threads: int) -> dict[str, str]:
         """What latencies depend on: they carry over to another session only where all of this is the same."""
@@ -70,20 +101,26 @@ class HostFacts:
 
 def host_facts() -> HostFacts:
     """The facts of this machine, now. Takes under a millisecond and never raises for what cannot be read."""
+    state = machine_state()
     return HostFacts(
         cpu=cpu_model(),
         architecture=platform.machine(),
         cores=num_usable_cores(),
-        memory_bytes=int(psutil.virtual_memory().total),
+        memory_bytes=_memory_bytes(),
         os=platform.platform(),
         python=platform.python_version(),
         onnxruntime=onnxruntime.__version__,
         load_average=_load_average(),
-        frequency_mhz=_frequency_mhz(),
-        governor=_read(_CPU / "cpu0/cpufreq/scaling_governor"),
-        temperature_c=_temperature_c(),
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        frequency_mhz=state.frequency_mhz,
+        governor=read_text(_GOVERNOR),
+        temperature_c=state.temperature_c,
+        time=utc_now(),
     )
+
+
+def utc_now() -> str:
+    """ISO 8601 to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
 
 
 def differences(stored: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
@@ -106,7 +143,7 @@ def num_usable_cores() -> int:
 def cpu_model() -> str:
     """The processor's name as the kernel tells it, family and model included where it gives them."""
     fields: dict[str, str] = {}
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
+    for line in read_text(Path("/proc/cpuinfo")).splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
     # A virtual machine often reports a bare "AMD EPYC": family, model and stepping tell generations apart.
@@ -119,28 +156,12 @@ def cpu_model() -> str:
 def _load_average() -> float | None:
     try:
         return round(os.getloadavg()[0], 2)
-    except OSError:
+    except (AttributeError, OSError):  # Windows has none
         return None
 
 
-def _frequency_mhz() -> float | None:
-    text = _read(_CPU / "cpu0/cpufreq/scaling_cur_freq")
-    if text.isdigit():
-        return int(text) / 1e3
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
-        if line.startswith("cpu MHz"):
-            return round(float(line.partition(":")[2]), 1)
-    return None
-
-
-def _temperature_c() -> float | None:
-    readings = [_read(zone) for zone in sorted(_THERMAL.glob("thermal_zone*/temp"))]
-    degrees = [int(text) / 1e3 for text in readings if text.lstrip("-").isdigit()]
-    return max(degrees) if degrees else None
-
-
-def _read(path: Path) -> str:
+def _memory_bytes() -> int:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return 0

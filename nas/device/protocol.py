@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, Protocol
 
 from nas.device.host import HostFacts
+
+
+class TimedDevice(Protocol):
+    """What timing needs to know of a device; a `nas.device.card.Device` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +32,8 @@ class TimingProtocol:
         max_wall_to_cpu: a run whose wall time is more than this multiple of its processor time was interrupted.
         max_interrupted: share of interrupted runs up to which a block counts; otherwise it is timed again.
         max_drift: share by which the anchor may exceed its undisturbed latency beside a block that counts.
+        max_outlier: share by which a block may differ from the median of a file's blocks and count.
+        max_outliers: share of a file's undisturbed blocks that may differ by more, and are repeated.
         max_tries: blocks timed at the most for a file in one pass, as a multiple of ``blocks``; and repeated passes,
             for files whose blocks stop counting when the anchor turns out to be faster than was known.
         max_wait_s: seconds spent at the most, in all, on waiting for the machine to be undisturbed.
@@ -33,6 +48,8 @@ class TimingProtocol:
     max_wall_to_cpu: float = 1.1
     max_interrupted: float = 0.2
     max_drift: float = 0.05
+    max_outlier: float = 0.15
+    max_outliers: float = 0.25
     max_tries: int = 3
     max_wait_s: float = 60.0
     min_round_s: float = 0.15
@@ -44,16 +61,26 @@ class TimingProtocol:
         assert self.warmups >= 0
         assert self.max_wall_to_cpu > 1
         assert 0 <= self.max_interrupted < 1
-        assert self.max_drift > 0
+        assert 0 <= self.max_outliers < 0.5
+        assert min(self.max_drift, self.max_outlier) > 0
         assert min(self.max_wait_s, self.min_round_s) >= 0
 
     def describe(self) -> str:
         """One line for cards and reports."""
         return (
             f"one core bound, {self.blocks} blocks of {self.warmups} warm-ups and {self.runs} runs, each between two "
-            f"blocks of an anchor model that must be within {self.max_drift:.0%} of its undisturbed latency; "
-            "median of block minima"
+            f"blocks of an anchor model that must be within {self.max_drift:.0%} of its undisturbed latency, and "
+            f"within {self.max_outlier:.0%} of their median; median of block minima"
         )
+
+    def to_record(self) -> dict[str, object]:
+        """As plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> TimingProtocol:
+        """What `to_record` gave. Raises `TypeError` for a field that is not known."""
+        return cls(**record)
 
 
 FULL = TimingProtocol()
@@ -75,10 +102,10 @@ class Measurement:
         blocks_timed: blocks that were timed.
         runs: timed runs in the blocks that count.
         anchor_ms: the anchor's undisturbed latency at the time, the same for all files of one call.
-        settled: False where the estimate should not be trusted; ``note`` says why.
+        settled: False where the estimate must not be used as a latency; ``note`` says why.
         note: empty when settled.
         device: name of the device.
-        host: the machine, when the timing began.
+        host: the machine, when the timing began, and what changed until it ended.
     """
 
     file: Path
@@ -112,3 +139,25 @@ class Measurement:
             "device": self.device,
             "host": self.host.to_record(),
         }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], *, file: Path) -> Measurement:
+        """What `to_record` gave, about ``file``.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not such a record, or its latency is not positive.
+        """
+        names = {entry.name for entry in fields(cls)} - {"file", "host"}
+        taken = cls(file=file, host=HostFacts.from_record(record["host"]), **{name: record[name] for name in names})
+        if not taken.latency_ms > 0 or not taken.anchor_ms > 0:
+            raise ValueError(f"a latency must be above 0, got {taken.latency_ms} ms, anchor {taken.anchor_ms} ms")
+        return taken
+
+
+def separate(measurements: Iterable[Measurement]) -> tuple[list[Measurement], list[Measurement]]:
+    """Those that settled, which are latencies, and those that did not, which are refused; each in order."""
+    settled: list[Measurement] = []
+    refused: list[Measurement] = []
+    for measurement in measurements:
+        (settled if measurement.settled else refused).append(measurement)
+    return settled, refused

@@ -8,16 +8,24 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
 
-from nas.device.card import Device
-from nas.errors import UserError
+from nas.device.protocol import TimedDevice
+from nas.errors import UserError, first_line
 
 _FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 _INTEGERS = {"tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(int32)": np.int32, "tensor(int64)": np.int64}
+
+
+class Stopwatch(Protocol):
+    """A file that is ready to be timed."""
+
+    def block(self, warmups: int, runs: int) -> tuple[np.ndarray, np.ndarray]:
+        """After ``warmups`` untimed runs, of each run ``(runs,)``: wall time in ms, wall time over processor time."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +38,11 @@ class ReadyModel:
     path: Path
     session: Any
     binding: Any
+
+    def block(self, warmups: int, runs: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `Stopwatch`."""
+        self.warm_up(warmups)
+        return self.timed_runs(runs)
 
     def warm_up(self, runs: int) -> None:
         for _ in range(runs):
@@ -55,19 +68,25 @@ class ReadyModel:
         return times_ns / 1e6, times_ns / np.maximum(np.array(cpu_ns, dtype=np.float64), 1.0)
 
 
-def ready(path: Path, device: Device) -> ReadyModel:
+def ready(path: Path, device: TimedDevice, *, content: bytes | None = None) -> ReadyModel:
     """The file at ``path``, loaded for ``device`` and bound to random inputs that depend on their shapes only.
+
+    Args:
+        path: of the file.
+        device: threads and batch to use.
+        content: what is in the file, where it is no file of its own; None: it is read.
 
     Raises:
         UserError: the file is missing, onnxruntime cannot load or run it, or it does not take the device's batch.
     """
-    if not path.is_file():
+    if content is None and not path.is_file():
         raise UserError(str(path), "must be an ONNX file, there is none", "export the model again")
+    source = str(path) if content is None else content
     try:
-        session = onnxruntime.InferenceSession(str(path), _options(device), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(source, _options(device), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no public base class
         advice = "export the model again, or update onnxruntime"
-        raise UserError(str(path), f"cannot be loaded by onnxruntime, {_first_line(error)}", advice) from error
+        raise UserError(str(path), f"cannot be loaded by onnxruntime, {first_line(error)}", advice) from error
     binding = session.io_binding()
     rng = np.random.default_rng(0)
     for entry in session.get_inputs():
@@ -79,11 +98,11 @@ def ready(path: Path, device: Device) -> ReadyModel:
     try:
         model.warm_up(1)
     except Exception as error:  # as above
-        raise UserError(str(path), f"cannot be run by onnxruntime, {_first_line(error)}") from error
+        raise UserError(str(path), f"cannot be run by onnxruntime, {first_line(error)}") from error
     return model
 
 
-def _options(device: Device) -> Any:
+def _options(device: TimedDevice) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = device.threads
     options.inter_op_num_threads = 1
@@ -119,8 +138,3 @@ def _random_input(path: Path, name: str, kind: str, shape: tuple[int, ...], rng:
         return np.asarray(rng.integers(0, 2, shape), dtype=_INTEGERS[kind])
     known = ", ".join((*_FLOATS, *_INTEGERS))
     raise UserError(str(path), f"must take numbers ({known}), its input '{name}' is {kind}")
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import ray
 
+from nas.errors import one_line
 from nas.problem.evaluation import Candidate, Evaluation
-from nas.run.runner import failure, import_error_in, judge, one_line, this_worker
+from nas.run.runner import failure, import_error_in, judge, this_worker
 
 
 def attempt(work: list[ray.ObjectRef], candidate: Candidate, memory_bytes: int | None) -> Iterator[str | Evaluation]:

@@ -17,10 +17,10 @@ from typing import Any, Self
 import ray
 from ray import exceptions
 
-from nas.errors import UserError
+from nas.errors import UserError, one_line
 from nas.problem.evaluation import Candidate, Evaluation, Status
 from nas.run.interrupts import interrupts_deferred
-from nas.run.runner import failure, import_error_in, one_line
+from nas.run.runner import failure, import_error_in
 
 _log = logging.getLogger(__name__)
 _LOST = (

@@ -22,13 +22,13 @@ import psutil
 import ray
 import ray._private.worker as ray_output
 
-from nas.errors import UserError
+from nas.errors import UserError, one_line
 from nas.run.attempt import attempt
 from nas.run.capacity import num_fitting, usable_cores
 from nas.run.ray_address import check_reachable
 from nas.run.ray_runner import RayRunner
 from nas.run.ray_session import RaySession
-from nas.run.runner import Work, one_line
+from nas.run.runner import Work
 from nas.units import format_quantity
 
 _LARGEST_STORE = 4e9

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Protocol, Self
 
+from nas.errors import one_line
 from nas.problem.evaluation import Candidate, Evaluation, Status
 
 Work = Callable[[Candidate], Evaluation]
 
-_LONGEST_ERROR = 300
 _IMPORT_ERROR = re.compile(r"(?:ModuleNotFoundError|ImportError): [^;\n]*")
 
 
@@ -160,16 +160,6 @@ def failure(
 ) -> Evaluation:
     """The evaluation of a candidate that gave no metrics."""
     return Evaluation(candidate=candidate, status=status, error=error, worker=worker, seconds=seconds, finished=now())
-
-
-def one_line(error: BaseException | str) -> str:
-    """``RuntimeError: the first line of it``, at most 300 characters."""
-    if isinstance(error, BaseException):
-        first = str(error).strip().split("\n")[0].strip()
-        text = f"{type(error).__name__}: {first}".rstrip(": ")
-    else:
-        text = error.strip().split("\n")[0].strip()
-    return text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 1] + "…"
 
 
 def import_error_in(text: str) -> str:

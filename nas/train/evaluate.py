@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from nas.errors import one_line
 from nas.model.build import DoesNotFit, build
 from nas.model.costs import Costs, network_costs
 from nas.model.shapes import input_shape_of
@@ -31,8 +32,6 @@ from nas.train.recipe import Recipe
 from nas.train.task import ImageClassification
 from nas.train.torch_settings import seeded
 from nas.train.weights import save_weights
-
-_LONGEST_ERROR = 300
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,12 +102,12 @@ class TrainingEvaluate:
         try:
             trained = self.train(candidate, start=start)
         except DoesNotFit as error:
-            return _evaluation(candidate, "infeasible", start=start, error=_one_line(error))
+            return _evaluation(candidate, "infeasible", start=start, error=one_line(error))
         except DeadlineError as error:
             reason = f"{error}, after {time.monotonic() - start:.1f} of {self.time_limit_seconds:g} s"
             return _evaluation(candidate, "timeout", start=start, error=reason)
         except Exception as error:  # a custom operator may raise anything, and torch for lack of memory
-            return _evaluation(candidate, "failed", start=start, error=_one_line(error))
+            return _evaluation(candidate, "failed", start=start, error=one_line(error))
         return self.complete(candidate, trained, start=start)
 
     def build(self, network: Network, *, seed: int) -> nn.Module:
@@ -187,9 +186,3 @@ def _evaluation(
         worker=f"{socket.gethostname()}:{os.getpid()}",
         finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(error).split("\n")
-    text = f"{type(error).__name__}: {lines[0].strip()}".rstrip(": ")
-    return text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 1] + "…"

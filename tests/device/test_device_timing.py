@@ -1,6 +1,7 @@
 import json
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from nas.device.anchor import ANCHOR, Anchor
+from nas.device.anchor import ANCHOR, Anchor, anchor_model
 from nas.device.card import Device
 from nas.device.cores import BoundCore, bound_core
 from nas.device.host import differences, host_facts
-from nas.device.protocol import TimingProtocol
-from nas.device.timing import _groups, measure
+from nas.device.protocol import Measurement, TimingProtocol, separate
+from nas.device.state import MachineState, machine_state
+from nas.device.timing import MAX_GROUP, Bench, _groups, measure, measure_on_bench
 from nas.errors import UserError
 
 DEVICE = Device(name="here")
@@ -82,7 +84,7 @@ def test_files_are_grouped_by_number_and_size_and_keep_their_order(tmp_path: Pat
     files = [tmp_path / str(index) for index in range(6)]
     for path, size in zip(files, (10, 10, 10, 95, 10, 200), strict=True):
         path.write_bytes(b"x" * size)
-    groups = _groups(files, TimingProtocol(max_files=2, max_bytes=100))
+    groups = _groups(files, 100, 2)
     assert groups == [[0, 1], [2], [3], [4], [5]]
 
 
@@ -133,7 +135,7 @@ def test_no_core_is_bound_for_a_device_of_several_threads() -> None:
 
 def test_the_anchor_is_loaded_by_the_runtime_and_knows_a_disturbance() -> None:
     assert ANCHOR.stat().st_size < 10_000
-    anchor = Anchor(DEVICE, QUICK, BoundCore(()))
+    anchor = Anchor(anchor_model(), QUICK, BoundCore(()))
     assert anchor.is_quiet(anchor.level_ms)
     assert not anchor.is_quiet(anchor.level_ms * (1 + 2 * QUICK.max_drift))
 
@@ -144,3 +146,163 @@ def test_facts_of_the_same_host_agree_and_say_what_differs() -> None:
     assert differences(here, {**here, "onnxruntime": "0.1"}) == (f"onnxruntime was {here['onnxruntime']}, is 0.1",)
     assert host_facts().cpu
     assert host_facts().cores >= 1
+
+
+class Scripted:
+    """A file whose blocks take what a list says, over and over; a `nas.device.session.Stopwatch`."""
+
+    def __init__(self, times_ms: Sequence[float], share_interrupted: float = 0.0) -> None:
+        self.times_ms, self.interrupted, self.blocks = list(times_ms), share_interrupted, 0
+
+    def block(self, warmups: int, runs: int) -> tuple[np.ndarray, np.ndarray]:
+        time_ms = self.times_ms[self.blocks % len(self.times_ms)]
+        self.blocks += 1
+        wall_to_cpu = np.ones(runs)
+        wall_to_cpu[: round(self.interrupted * runs)] = 2.0
+        return np.full(runs, time_ms), wall_to_cpu
+
+
+SCRIPTED = TimingProtocol(blocks=4, runs=10, min_round_s=0.0, max_wait_s=0.0)
+
+
+def on_scripts(
+    models: Sequence[Scripted],
+    *,
+    anchor: Scripted | None = None,
+    states: Sequence[MachineState] = (MachineState(),),
+    **options: object,
+) -> list[Measurement]:
+    """Measurements of scripted files on a scripted machine, named by their place."""
+    moments = iter([*states, *[states[-1]] * 1000])
+    bench = Bench(
+        device="scripted",
+        load=lambda path: models[int(path.name)],
+        anchor=anchor or Scripted([1.0]),
+        core=BoundCore(()),
+        facts=host_facts,
+        state=lambda: next(moments),
+    )
+    files = [Path(str(index)) for index in range(len(models))]
+    return measure_on_bench(bench, files, protocol=SCRIPTED, **options)  # type: ignore[arg-type]
+
+
+def test_a_block_that_differs_from_the_others_is_repeated_and_does_not_count() -> None:
+    (taken,) = on_scripts([Scripted([2.0, 2.02, 2.9, 2.0, 2.01])])
+    assert taken.settled
+    assert (taken.blocks, taken.blocks_timed) == (4, 5)
+    assert taken.latency_ms == pytest.approx(2.005)
+
+
+def test_two_levels_are_refused_and_not_averaged() -> None:
+    good, torn = on_scripts([Scripted([1.0]), Scripted([2.0, 4.0])])
+    assert good.settled
+    assert not torn.settled
+    assert "undisturbed blocks agree within 15%" in torn.note
+    assert separate([torn, good, torn]) == ([good], [torn, torn])
+
+
+def test_interrupted_blocks_are_refused_however_well_they_agree() -> None:
+    (taken,) = on_scripts([Scripted([2.0], share_interrupted=0.5)])
+    assert (taken.settled, taken.blocks) == (False, 0)
+    assert "blocks were undisturbed, 4 are needed" in taken.note
+    assert on_scripts([Scripted([2.0], share_interrupted=0.1)])[0].settled
+
+
+def test_tries_are_bounded_however_hopeless_a_file_is() -> None:
+    hopeless = Scripted([1.0, 3.0])
+    on_scripts([hopeless])
+    assert hopeless.blocks <= SCRIPTED.blocks * SCRIPTED.max_tries * (1 + SCRIPTED.max_tries)
+
+
+def test_a_machine_that_is_throttled_throughout_is_believed_only_beside_a_known_anchor() -> None:
+    hot = MachineState(throttled="cpufreq at 3 of 8", temperature_c=85.0)
+    (refused,) = on_scripts([Scripted([2.0])], states=[hot])
+    assert not refused.settled
+    assert refused.note.startswith("the processor was throttled throughout: cpufreq at 3 of 8 before")
+    (known,) = on_scripts([Scripted([2.0])], states=[hot], reference_ms=1.0)
+    assert known.settled
+    (slow,) = on_scripts([Scripted([2.0])], anchor=Scripted([1.3]), reference_ms=1.0)
+    assert not slow.settled
+    (later,) = on_scripts([Scripted([2.0])], states=[MachineState(temperature_c=50.0, throttle_count=3), hot])
+    assert later.settled
+    assert later.host.throttled == "cpufreq at 3 of 8 after"
+    assert (later.host.temperature_c, later.host.temperature_after_c) == (50.0, 85.0)
+
+
+def test_groups_are_told_as_they_are_done_and_a_file_whose_blocks_no_longer_count_comes_again() -> None:
+    models = [Scripted([1.0 + index]) for index in range(MAX_GROUP + 4)]
+    told: list[list[int]] = []
+    steps: list[int] = []
+    # The anchor gets faster for good after the first group: all of its blocks stop counting.
+    anchor = Scripted([1.2] * 96 + [1.0] * 100_000)
+    taken = on_scripts(
+        models,
+        anchor=anchor,
+        on_measured=lambda group: told.append([int(one.file.name) for one in group]),
+        progress=lambda done, total: steps.append(done),
+    )
+    first, second = list(range(MAX_GROUP)), list(range(MAX_GROUP, MAX_GROUP + 4))
+    assert told == [first, second, first]
+    assert all(one.settled for one in taken)
+    assert [one.latency_ms for one in taken] == [1.0 + index for index in range(MAX_GROUP + 4)]
+    # The end is told once, after what was timed again.
+    assert steps == sorted(set(steps))
+    assert steps[-1] == len(models)
+
+
+def test_progress_does_not_reach_the_end_while_a_file_is_timed_again() -> None:
+    steps: list[int] = []
+    blocks_at_end: list[int] = []
+    hopeless = Scripted([1.0, 3.0])
+
+    def progress(done: int, total: int) -> None:
+        steps.append(done)
+        if done == total:
+            blocks_at_end.append(hopeless.blocks)
+
+    on_scripts([Scripted([1.0]), hopeless], progress=progress)
+    assert steps[-1] == 2
+    assert blocks_at_end == [hopeless.blocks]
+
+
+def test_a_record_gives_the_measurement_back(tmp_path: Path) -> None:
+    (taken,) = on_scripts([Scripted([2.0])])
+    record = json.loads(json.dumps(taken.to_record()))
+    assert Measurement.from_record(record, file=taken.file) == taken
+    protocol = replace(SCRIPTED, warmups=5)
+    assert TimingProtocol.from_record(json.loads(json.dumps(protocol.to_record()))) == protocol
+
+
+def test_frequency_temperature_and_throttling_are_read_where_the_kernel_tells_them(tmp_path: Path) -> None:
+    assert machine_state(root=tmp_path) == MachineState()
+    tree = {
+        "sys/devices/system/cpu/cpu3/cpufreq/scaling_cur_freq": "1500000",
+        "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "2",
+        "sys/devices/system/cpu/cpu3/thermal_throttle/core_throttle_count": "5",
+        "sys/class/thermal/thermal_zone0/temp": "51250",
+        "sys/class/thermal/thermal_zone1/temp": "60000",
+        "sys/class/thermal/cooling_device0/type": "cpufreq-cpu0",
+        "sys/class/thermal/cooling_device0/cur_state": "2",
+        "sys/class/thermal/cooling_device0/max_state": "9",
+        "sys/class/thermal/cooling_device1/type": "pwm-fan",
+        "sys/class/thermal/cooling_device1/cur_state": "1",
+        "sys/devices/platform/soc/soc:firmware/get_throttled": "50004",
+    }
+    for name, text in tree.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    assert machine_state(3, root=tmp_path) == MachineState(
+        frequency_mhz=1500.0, temperature_c=60.0, throttled="cpufreq-cpu0 at 2 of 9, throttled", throttle_count=7
+    )
+
+
+@linux_only
+def test_only_named_cores_are_used_and_unknown_ones_refused(tmp_path: Path) -> None:
+    here = max(os.sched_getaffinity(0))
+    (taken,) = measure([write_matmul(tmp_path / "m.onnx", 8)], device=DEVICE, protocol=QUICK, cores=[here])
+    assert taken.host.core == here
+    with bound_core(2, [here]):
+        assert os.sched_getaffinity(0) == {here}
+    with pytest.raises(UserError, match="4095 may not; these may: "):
+        bound_core(1, [4095]).__enter__()
