@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from nas.deploy.graph import lean, write_model
-from nas.deploy.judge import first_line
+from nas.deploy.node_names import name_after_modules
 from nas.deploy.options import EXPORTERS, Exporter
-from nas.errors import UserError, unknown_name
+from nas.errors import UserError, first_line, unknown_name
 
 INPUT, OUTPUT, BATCH = "input", "logits", "batch"
 OPSET = 20
@@ -55,7 +55,7 @@ def export_onnx(
     with _evaluation_mode(module), torch.no_grad(), _quiet():
         module(example)  # a module that does not run is the caller's error, and not the exporter's
         try:
-            model = onnx.load_from_string(write(module, (example,)))
+            model = name_after_modules(onnx.load_from_string(write(module, (example,))))
         except Exception as error:  # the exporters' errors share no public base class
             raise _refusal(module, example, error, write) from error
         try:
