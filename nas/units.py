@@ -12,13 +12,21 @@ from typing import Literal
 
 from nas.errors import UserError
 
-Dimension = Literal["time", "bytes", "energy", "count", "share"]
+Dimension = Literal["time", "bytes", "energy", "power", "count", "share"]
 
-CANONICAL: dict[Dimension, str] = {"time": "ms", "bytes": "B", "energy": "mJ", "count": "", "share": "%"}
+CANONICAL: dict[Dimension, str] = {
+    "time": "ms",
+    "bytes": "B",
+    "energy": "mJ",
+    "power": "W",
+    "count": "",
+    "share": "%",
+}
 _EXAMPLE: dict[Dimension, str] = {
     "time": "12 ms",
     "bytes": "2 MB",
     "energy": "3 mJ",
+    "power": "2.5 W",
     "count": "40 M",
     "share": "95 %",
 }
@@ -35,7 +43,8 @@ _UNITS: dict[Dimension, dict[str, float]] = {
         "MiB": 2.0**20,
         "GiB": 2.0**30,
     },
-    "energy": {"uJ": 1e-3, "µJ": 1e-3, "mJ": 1.0, "J": 1e3},
+    "energy": {"pJ": 1e-9, "nJ": 1e-6, "uJ": 1e-3, "µJ": 1e-3, "mJ": 1.0, "J": 1e3, "kJ": 1e6},
+    "power": {"uW": 1e-6, "µW": 1e-6, "mW": 1e-3, "W": 1.0, "kW": 1e3},
     "count": {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9},
     "share": {"%": 1.0},
 }
@@ -84,7 +93,9 @@ def format_quantity(value: float | None, dimension: Dimension) -> str:
     elif dimension == "bytes":
         steps = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")]
     elif dimension == "energy":
-        steps = [(1e3, "J"), (1.0, "mJ"), (1e-3, "uJ")]
+        steps = [(1e3, "J"), (1.0, "mJ"), (1e-3, "uJ"), (1e-6, "nJ"), (1e-9, "pJ")]
+    elif dimension == "power":
+        steps = [(1.0, "W"), (1e-3, "mW"), (1e-6, "uW")]
     else:
         steps = [(1e12, "e12"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")]
         if abs(value) >= 1e15:

@@ -1,45 +1,56 @@
 """Device cards: what a latency belongs to, beside the file that is timed.
 
-Responsible for reading and checking `<folder>/<name>/device.yaml`.
+Responsible for reading and checking `<folder>/<name>/device.yaml`; its figures are read in `nas.device.card_figures`.
 The format is described in `latency_models/README.md`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import yaml
 
+from nas.device.card_figures import ENERGY, MEMORY, Figure, Peak, read_figures, read_peaks
+from nas.device.where.places import Local, Place, place_from
 from nas.errors import UserError, in_file, unknown_name
-from nas.units import parse_quantity
 
-Precision = Literal["float32", "int8"]
+Precision = Literal["float32", "float16", "int8", "int8-signed"]
+"""Of an exported file. ``int8`` has unsigned activations, best on x86; ``int8-signed`` has symmetric ones."""
+
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-RUNTIMES = ("onnxruntime",)
+Arithmetic = Literal["float32", "float16", "int8"]
+ARITHMETIC: dict[Precision, Arithmetic] = {
+    "float32": "float32",
+    "float16": "float16",
+    "int8": "int8",
+    "int8-signed": "int8",
+}
+"""Precision of a file -> what its numbers are, as peaks and energies of a card are named."""
+
+BYTES_PER_VALUE: dict[Arithmetic, int] = {"float32": 4, "float16": 2, "int8": 1}
+
+Kind = Literal["cpu", "gpu", "npu", "microcontroller"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+RUNTIMES = ("onnxruntime", "pytorch", "litert")
 CARD = "device.yaml"
 
-# What a peak may name, with the unit that its figure is kept in.
-_PEAKS: dict[str, str] = {"memory_bandwidth": "B/s", "float32": "OP/s", "float16": "OP/s", "int8": "OP/s"}
-_PREFIX = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
-_RATE = re.compile(r"^\s*(\S+?)\s+([kMGTP]?)(B|FLOP|OP)/s\s*$")
-_KEYS = ("name", "description", "runtime", "threads", "batch", "precision", "peaks")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Peak:
-    """A peak figure of the hardware.
-
-    Attributes:
-        per_second: bytes a second for ``memory_bandwidth``, operations a second (a MAC is two) for a precision.
-        source: where the figure is from; never empty.
-    """
-
-    per_second: float
-    source: str
+Name = TypeVar("Name", bound=str)
+_KEYS = (
+    "name",
+    "description",
+    "kind",
+    "runtime",
+    "threads",
+    "batch",
+    "precision",
+    "where",
+    "peaks",
+    "memory",
+    "energy",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,20 +60,29 @@ class Device:
     Attributes:
         name: of the card's folder; the part behind the dot in ``latency_ms.<name>``.
         description: one line for people.
+        kind: of hardware; decides how a latency is estimated where nothing was measured.
         runtime: what runs the files.
         threads: threads that one inference may use.
         batch: samples an inference takes.
         precision: of the files whose latency a search bounds and minimises.
-        peaks: peak figures by name (``memory_bandwidth``, ``float32``, ``float16``, ``int8``), where known.
+        where: the place that files are timed at; `Nowhere` for a device that is known by its card only.
+        peaks: peak figures by name (``memory_bandwidth``, ``float32``, ``float16``, ``int8``), where known, of what
+            the given threads can do.
+        memory: bytes by name, see `nas.device.card_figures.MEMORY`, where known.
+        energy: mJ an operation or a byte, and W, by name, see `nas.device.card_figures.ENERGY`, where known.
     """
 
     name: str
     description: str = ""
+    kind: Kind = "cpu"
     runtime: str = "onnxruntime"
     threads: int = 1
     batch: int = 1
     precision: Precision = "float32"
+    where: Place = field(default_factory=Local)
     peaks: Mapping[str, Peak] = field(default_factory=dict)
+    memory: Mapping[str, Figure] = field(default_factory=dict)
+    energy: Mapping[str, Figure] = field(default_factory=dict)
 
 
 def device_names(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -101,11 +121,15 @@ def read_card(path: Path) -> Device:
     device = Device(
         name=_text(path, record, "name", default=""),
         description=_text(path, record, "description", default=""),
+        kind=_one_of(path, record, "kind", KINDS),
         runtime=_one_of(path, record, "runtime", RUNTIMES),
         threads=_positive_int(path, record, "threads"),
         batch=_positive_int(path, record, "batch"),
-        precision="int8" if _one_of(path, record, "precision", PRECISIONS) == "int8" else "float32",
-        peaks=_peaks(path, record.get("peaks") or {}),
+        precision=_one_of(path, record, "precision", PRECISIONS),
+        where=place_from(record.get("where"), where=in_file(path, "where")),
+        peaks=read_peaks(record.get("peaks"), where=in_file(path, "peaks")),
+        memory=read_figures(record.get("memory"), MEMORY, "memory", where=in_file(path, "memory")),
+        energy=read_figures(record.get("energy"), ENERGY, "energy", where=in_file(path, "energy")),
     )
     if device.name != path.parent.name:
         problem = f"must be the name of the card's folder, '{path.parent.name}', got '{device.name}'"
@@ -136,11 +160,12 @@ def _text(path: Path, record: Mapping[object, object], key: str, *, default: str
     return value.strip()
 
 
-def _one_of(path: Path, record: Mapping[object, object], key: str, known: Sequence[str]) -> str:
+def _one_of(path: Path, record: Mapping[object, object], key: str, known: Sequence[Name]) -> Name:
     value = _text(path, record, key, default=known[0])
-    if value not in known:
-        raise unknown_name(in_file(path, key), key, value, known)
-    return value
+    for name in known:
+        if name == value:
+            return name
+    raise unknown_name(in_file(path, key), key, value, known)
 
 
 def _positive_int(path: Path, record: Mapping[object, object], key: str) -> int:
@@ -148,26 +173,3 @@ def _positive_int(path: Path, record: Mapping[object, object], key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(in_file(path, key), f"must be a whole number of at least 1, got {value!r}")
     return value
-
-
-def _peaks(path: Path, record: object) -> dict[str, Peak]:
-    if not isinstance(record, Mapping):
-        raise UserError(in_file(path, "peaks"), f"must be a mapping, got {record!r}", f"it takes {', '.join(_PEAKS)}")
-    peaks = {}
-    for name, entry in record.items():
-        where = in_file(path, f"peaks.{name}")
-        if name not in _PEAKS:
-            raise unknown_name(where, "peak", name, _PEAKS)
-        if not isinstance(entry, Mapping) or set(entry) != {"value", "source"} or not str(entry["source"]).strip():
-            raise UserError(where, "must have a value and a source", "e.g. {value: 4.8 TB/s, source: data sheet, p. 2}")
-        peaks[name] = Peak(per_second=_rate(where, entry["value"], _PEAKS[name]), source=str(entry["source"]))
-    return peaks
-
-
-def _rate(where: str, text: object, unit: str) -> float:
-    """``'4.8 TB/s'`` in bytes a second, ``'1.2 TFLOP/s'`` in operations a second."""
-    match = _RATE.match(str(text))
-    if match is None or (match.group(3) == "B") != (unit == "B/s"):
-        example = "4.8 TB/s" if unit == "B/s" else "1.2 TFLOP/s"
-        raise UserError(where, f"must be a rate in {unit}, got {text!r}", f"give it like '{example}'")
-    return parse_quantity(match.group(1), "count", where=where) * _PREFIX[match.group(2)]

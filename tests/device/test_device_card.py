@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from nas.device.card import Device, device_names, load_device, read_card
+from nas.device.card_figures import Figure
+from nas.device.where.places import Local, Nowhere
 from nas.errors import UserError
 from nas.locate import resource_folder
 
@@ -48,9 +50,43 @@ def test_peaks_are_kept_in_units_a_second_with_their_source(tmp_path: Path) -> N
     assert peaks["float32"].source == "data sheet"
 
 
+def test_memories_and_energies_are_kept_in_their_units_with_their_source(tmp_path: Path) -> None:
+    text = "name: board\nkind: microcontroller\nprecision: int8-signed\nwhere: none\n"
+    text += "memory:\n  ram: {value: 512 KiB, source: sheet}\n"
+    text += "energy:\n  mac_int8: {value: 4 pJ, source: table}\n  static: {value: 350 mW, source: meter}\n"
+    device = read_card(write(tmp_path, "board", text))
+    assert (device.kind, device.precision, device.where) == ("microcontroller", "int8-signed", Nowhere())
+    assert device.memory == {"ram": Figure(value=2.0**19, source="sheet")}
+    assert device.energy["mac_int8"].value == pytest.approx(4e-9)
+    assert device.energy["static"].value == pytest.approx(0.35)
+    assert device.energy["static"].source == "meter"
+
+
+def test_a_card_is_of_this_machine_unless_it_says_otherwise(tmp_path: Path) -> None:
+    assert read_card(write(tmp_path, "plain", "name: plain\n")).where == Local()
+
+
+@pytest.mark.parametrize("name", device_names([resource_folder("latency_models")]))
+def test_every_figure_of_a_shipped_card_has_a_source_that_can_be_looked_up(name: str) -> None:
+    device = load_device(name, [resource_folder("latency_models")])
+    assert device.description
+    sources = [figure.source for group in (device.peaks, device.memory, device.energy) for figure in group.values()]
+    assert all(len(source.split()) >= 2 for source in sources)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("name: bad\nkind: toaster\n", "device.yaml: kind: no kind named 'toaster'"),
+        ("name: bad\nwhere: moon\n", "device.yaml: where: no place named 'moon'"),
+        ("name: bad\nmemory: {ram: 512 KiB}\n", "memory.ram: must have a value and a source"),
+        ("name: bad\nmemory: {ram: {value: 512, source: x}}\n", "memory.ram: must carry a unit"),
+        ("name: bad\nmemory: {disk: {value: 1 GB, source: x}}\n", "memory.disk: no memory named 'disk'"),
+        ("name: bad\nenergy: {static: {value: 2 mJ, source: x}}\n", "energy.static: must be in a unit of power"),
+        (
+            "name: bad\nenergy: {mac_int8: {value: 2 pJ, source: ''}}\n",
+            "energy.mac_int8: must have a value and a source",
+        ),
         ("name: bad\nthread: 1\n", "device.yaml: thread: no field named 'thread'; did you mean threads"),
         ("name: bad\nthreads: 0\n", "device.yaml: threads: must be a whole number of at least 1, got 0"),
         ("name: bad\nbatch: true\n", "device.yaml: batch: must be a whole number"),

@@ -83,3 +83,52 @@ def test_a_budget_reads_as_a_person_would_say_it() -> None:
     accuracy = Budget(key="accuracy", metric=METRICS["accuracy"], limit=0.9)
     assert str(latency) == "latency <= 0.4 ms with 95% confidence"
     assert str(accuracy) == "accuracy >= 90.0 %"
+
+
+def test_energy_and_memories_of_a_device_are_metrics_like_its_latency() -> None:
+    limits = {"energy": "250 uJ", "ram": "256 KiB", "flash": "1 MB"}
+    energy, ram, flash = budgets_from(limits, device="d", confidence=0.9)
+    assert (energy.key, energy.limit, energy.confidence) == ("energy_mj.d", 0.25, 0.9)
+    assert (ram.key, ram.limit, ram.confidence) == ("ram_bytes.d", 262144.0, None)
+    assert (flash.key, flash.limit, flash.confidence) == ("flash_bytes.d", 1e6, None)
+    assert str(energy) == "energy <= 250 uJ with 90% confidence"
+    assert objectives_from(["accuracy", "energy"], device="d")[1].key == "energy_mj.d"
+
+
+def test_with_several_devices_a_metric_of_a_device_means_each_of_them() -> None:
+    keys = [objective.key for objective in objectives_from(["accuracy", "latency", "macs"], device=["a", "b"])]
+    assert keys == ["accuracy", "latency_ms.a", "latency_ms.b", "macs"]
+    budgets = budgets_from({"latency": "2 ms", "size": "1 MB"}, device=["a", "b"], confidence=0.95)
+    assert [budget.key for budget in budgets] == ["latency_ms.a", "latency_ms.b", "size_bytes"]
+    assert str(budgets[1]) == "latency on b <= 2 ms with 95% confidence"
+    assert str(budgets[2]) == "size <= 1 MB"
+
+
+def test_an_objective_or_a_budget_may_name_its_device() -> None:
+    assert [objective.key for objective in objectives_from(["accuracy", "latency.b"], device=["a", "b"])] == [
+        "accuracy", "latency_ms.b",
+    ]  # fmt: skip
+    given = {"latency": {"a": "2 ms", "b": "5 ms"}, "energy.a": "1 mJ", "ram": {"a": None}}
+    found = {budget.key: budget.limit for budget in budgets_from(given, device=["a", "b"], confidence=0.95)}
+    assert found == {"latency_ms.a": 2.0, "latency_ms.b": 5.0, "energy_mj.a": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"latency": {"c": "2 ms"}}, "budget.latency.c: no device of this search named 'c'"),
+        ({"latency.c": "2 ms"}, "budget.latency.c: no device of this search named 'c'"),
+        ({"macs": {"a": "2 M"}}, "budget.macs.a: must name no device, macs belongs to none, got 'a'"),
+        ({"latency": {"a": "2 MB"}}, "budget.latency.a: must be in a unit of time"),
+        ({"latency": "2 ms", "latency.a": "1 ms"}, "budget.latency.a: must be given once"),
+    ],
+)
+def test_a_budget_on_a_device_that_cannot_be_meant_is_refused(limits: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        budgets_from(limits, device=["a", "b"], confidence=0.95)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_metric_is_not_an_objective_twice_by_two_names() -> None:
+    with pytest.raises(UserError, match="must name each metric once"):
+        objectives_from(["accuracy", "latency", "latency.a"], device=["a", "b"])
