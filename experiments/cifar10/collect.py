@@ -35,9 +35,9 @@ def main() -> None:
     for folder in (data.parent, space.parents[1]):
         report = report.replace(f"{folder}/", "")
     (RESULTS / "report.html").write_text(report, encoding="utf-8")
-    front, device = read_front_csv(run / "front.csv"), str(manifest["device"]["name"])
+    front, device = read_front_csv(run / "front.csv"), str(manifest["devices"][0]["name"])
     _print_front(front, device=device)
-    _print_quality(manifest["latency_models"])
+    _print_quality(manifest["latency_models"][device])
     _print_exported(front, device=device)
     _print_run(manifest)
 

@@ -1,4 +1,4 @@
-"""`nas spaces` and `nas verify`: small commands that need no config."""
+"""`nas spaces`, `nas devices` and `nas verify`: small commands that need no config."""
 
 from __future__ import annotations
 
@@ -22,6 +22,29 @@ def list_spaces(arguments: list[str]) -> int:
         print(
             f"{name:<18} {format_size(space.size):>10} architectures  {len(space.choices):>3} choices  {space.source}"
         )
+    return 0
+
+
+def list_devices(arguments: list[str]) -> int:
+    """Prints each device that is found from here: name, where it is measured, its latency models, what it is."""
+    from nas.device.card import CARD, device_names, load_device
+    from nas.locate import resource_folder
+
+    if arguments and arguments[0] in ("-h", "--help"):
+        print("usage: nas devices   (lists latency_models/ here, then the shipped ones)")
+        return 0
+    if arguments:
+        raise UserError("nas devices", f"must have no arguments, got {' '.join(arguments)}")
+    folders = [Path("latency_models"), resource_folder("latency_models")]
+    names = device_names(folders)
+    width = max(map(len, names))
+    for name in names:
+        device = load_device(name, folders)
+        stored = {file.stem for folder in folders for file in (folder / name).glob("*.npz")}
+        cards = [folder / name / CARD for folder in folders if (folder / name / CARD).is_file()]
+        known = ", ".join(sorted(stored)) if stored else "estimated from its card" if device.peaks else "-"
+        print(f"{name:<{width}}  {device.where!s:<14}  {device.description}")
+        print(f"{'':<{width}}  latency models: {known}  ({cards[0]})")
     return 0
 
 

@@ -18,9 +18,12 @@ nas: hardware-aware neural architecture search, from a data set and budgets to v
 usage: nas <command> [field=value ...]
 
 commands
-  search    search a space for networks that fit your budgets; train, export and measure the best
-  spaces    list the search spaces that are found from here, with their sizes
-  verify    check a model folder: checksums, and its files against their golden outputs
+  search     search a space for networks that fit your budgets; train, export and measure the best
+  calibrate  measure architectures on a device, and fit the latency model that searches ask
+  profile    where the time of a model file goes, operator by operator
+  devices    list the devices that are found from here, and what is known of each
+  spaces     list the search spaces that are found from here, with their sizes
+  verify     check a model folder: checksums, and its files against their golden outputs
 
 options
   nas <command> --help    groups, fields and defaults of a command
@@ -79,6 +82,24 @@ def _search(arguments: list[str]) -> int:
     return run_search(arguments)
 
 
+def _calibrate(arguments: list[str]) -> int:
+    from nas.cli.calibrate import run_calibrate
+
+    return run_calibrate(arguments)
+
+
+def _profile(arguments: list[str]) -> int:
+    from nas.cli.profile import run_profile
+
+    return run_profile(arguments)
+
+
+def _devices(arguments: list[str]) -> int:
+    from nas.cli.listings import list_devices
+
+    return list_devices(arguments)
+
+
 def _spaces(arguments: list[str]) -> int:
     from nas.cli.listings import list_spaces
 
@@ -91,7 +112,14 @@ def _verify(arguments: list[str]) -> int:
     return verify_folder(arguments)
 
 
-_COMMANDS: dict[str, Callable[[list[str]], int]] = {"search": _search, "spaces": _spaces, "verify": _verify}
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "search": _search,
+    "calibrate": _calibrate,
+    "profile": _profile,
+    "devices": _devices,
+    "spaces": _spaces,
+    "verify": _verify,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -34,7 +34,7 @@ def checked_arguments(command: str, arguments: Sequence[str]) -> list[str]:
     while rest:
         argument = rest.pop(0)
         name, _, value = argument.partition("=")
-        if argument in _SHORT:
+        if argument in _SHORT and (command, argument) != ("nas calibrate", "--dry-run"):
             overrides.append(_SHORT[argument])
         elif argument in _FLAGS:
             options.append(argument)

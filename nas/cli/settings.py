@@ -8,29 +8,26 @@ from typing import TypeVar
 
 from nas.cli.instantiate import instantiate
 from nas.cli.search import as_mapping
-from nas.commands.settings import CalibrationOptions, RunOptions, SearchSettings
+from nas.commands.settings import CalibrateSettings, CalibrationOptions, RunOptions, SearchSettings
 from nas.errors import UserError, unknown_name
 
 _T = TypeVar("_T")
+_CALIBRATION = ("samples", "blocks", "refresh")
 _GROUPS = ("data", "strategy", "recipe", "runner", "deploy")
 
 
 def settings_from_config(config: Mapping[str, object]) -> SearchSettings:
     """The settings that a composed `conf/search.yaml` describes. Raises `UserError` naming the field at fault."""
-    _check_fields(config)
+    _check_fields(config, [*(field.name for field in fields(SearchSettings)), "display"])
     allow = _names(config, "allow")
     groups = {name: instantiate(config.get(name), where=name, allow=allow) for name in _GROUPS}
-    seed, confidence = config["seed"], config["confidence"]
-    if not isinstance(confidence, int | float) or isinstance(confidence, bool):
-        raise UserError("confidence", f"must be a number, got {confidence!r}", "0.95 is usual")
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise UserError("seed", f"must be a whole number, got {seed!r}")
+    seed, confidence = _seed_and_confidence(config)
     return SearchSettings(
         space=str(config["space"]),
-        device=str(config["device"]),
+        device=_names(config, "device"),
         objectives=_names(config, "objectives"),
         budget=as_mapping(config, "budget"),
-        confidence=float(confidence),
+        confidence=confidence,
         seed=seed,
         run=_record(RunOptions, config, "run"),
         calibration=_record(CalibrationOptions, config, "calibration"),
@@ -39,9 +36,47 @@ def settings_from_config(config: Mapping[str, object]) -> SearchSettings:
     )
 
 
-def _check_fields(config: Mapping[str, object]) -> None:
+def calibrate_settings_from_config(config: Mapping[str, object]) -> CalibrateSettings:
+    """The settings that a composed `conf/calibrate.yaml` describes. Raises `UserError` naming the field at fault."""
+    own = [field.name for field in fields(CalibrateSettings) if field.name != "calibration"]
+    _check_fields(config, [*own, *_CALIBRATION, "display"])
+    allow = _names(config, "allow")
+    groups = {name: instantiate(config.get(name), where=name, allow=allow) for name in ("data", "deploy")}
+    options = {name: config[name] for name in _CALIBRATION}
+    calibration = instantiate(
+        {"_target_": f"{CalibrationOptions.__module__}.{CalibrationOptions.__qualname__}", **options}, where="calibrate"
+    )
+    seed, confidence = _seed_and_confidence(config)
+    return CalibrateSettings(
+        device=str(config["device"]),
+        space=str(config["space"]),
+        classes=config["classes"],  # type: ignore[arg-type]  # checked by the settings
+        precisions=None if config["precisions"] is None else _names(config, "precisions"),
+        calibration=calibration,  # type: ignore[arg-type]  # as below
+        confidence=confidence,
+        seed=seed,
+        allow=allow,
+        input=_text(config, "input"),
+        where=_text(config, "where"),
+        **groups,  # type: ignore[arg-type]  # instantiate() cannot know the classes that YAML names
+    )
+
+
+def _text(config: Mapping[str, object], key: str) -> str | None:
+    return None if config[key] is None else str(config[key])
+
+
+def _seed_and_confidence(config: Mapping[str, object]) -> tuple[int, float]:
+    seed, confidence = config["seed"], config["confidence"]
+    if not isinstance(confidence, int | float) or isinstance(confidence, bool):
+        raise UserError("confidence", f"must be a number, got {confidence!r}", "0.95 is usual")
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise UserError("seed", f"must be a whole number, got {seed!r}")
+    return seed, float(confidence)
+
+
+def _check_fields(config: Mapping[str, object], known: Sequence[str]) -> None:
     """Refuses what ``+field=value`` adds to the root, and misses what ``~field`` takes from it."""
-    known = [*(field.name for field in fields(SearchSettings)), "display"]
     for name in config:
         if name not in known:
             raise unknown_name(name, "field", name, known)

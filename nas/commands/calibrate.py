@@ -1,4 +1,8 @@
-"""Step 2 of a search: a latency model for each precision, stored or newly measured."""
+"""Latency models of a device: stored ones, or measured and fitted now. `nas calibrate`, and step 2 of a search.
+
+Responsible for what is measured when. Every measurement is kept as soon as it is taken, so that an interrupted
+calibration goes on, and one with more samples adds to what is there.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +10,33 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from nas.commands.display import Display
-from nas.commands.setup import Setup, device_folders
-from nas.deploy.export import export_onnx
-from nas.deploy.quantise import host_activations, quantise
-from nas.deploy.samples import samples_of
+from nas.commands.settings import CalibrationOptions
+from nas.commands.setup import device_folders
+from nas.commands.subject import Subject
+from nas.deploy.untrained import export_untrained
+from nas.device.advice import recommend
 from nas.device.card import Precision
+from nas.device.codecs import StoredPredictor
 from nas.device.host import host_facts
+from nas.device.measurements import Measured, MeasurementFile
 from nas.device.model_card import write_model_card
-from nas.device.predictor import CostPredictor, Scope, fit_predictor
+from nas.device.predictor import MIN_RANDOM, fit_predictor
 from nas.device.protocol import Measurement, TimingProtocol
 from nas.device.samples import Plan, choose_samples
 from nas.device.store import PredictorMisfitError, load_predictor, save_predictor
-from nas.device.timing import measure
-from nas.model.build import build
-from nas.model.shapes import input_shape_of
+from nas.device.where.measure import measure_on
+from nas.device.where.places import Local
+from nas.errors import UserError
 from nas.run.folder import check_place
 from nas.units import format_quantity, format_seconds
 
 _STREAM = 3  # of the seed
 _FREE_BYTES = 1_000_000  # a latency model takes a hundredth of it
-_CALIBRATION_IMAGES = 32  # ranges do not change what a quantised operator costs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,10 +46,12 @@ class Calibrated:
     Attributes:
         predictor: rows -> ms.
         file: that it was read from or written to.
+        advice: what more samples would bring; "" for a model that was not fitted now.
     """
 
-    predictor: CostPredictor
+    predictor: StoredPredictor
     file: Path
+    advice: str = ""
 
     @property
     def anchor_ms(self) -> float | None:
@@ -65,138 +72,223 @@ class Calibrated:
         }
 
 
-def latency_models(setup: Setup, display: Display) -> dict[Precision, Calibrated]:
-    """Precision -> latency model of the device, for every precision that is exported or searched on.
+@dataclass(frozen=True, kw_only=True)
+class CalibrationRun:
+    """How a calibration is done.
 
-    A stored model is used if it is about the same space, input, device and machine; else architectures are drawn,
-    exported, timed and a model is fitted and stored in ``./latency_models/<device>/``.
+    Attributes:
+        options: how many samples, how thoroughly.
+        confidence: of the bound that is reported.
+        seed: of the choice of architectures.
     """
-    wanted: list[Precision] = list(dict.fromkeys([setup.device.precision, *setup.settings.deploy.precisions]))
-    found: dict[Precision, Calibrated] = {}
-    for precision in wanted:
-        stored = None if setup.settings.calibration.refresh else _stored(setup, precision, display)
-        if stored is not None:
-            found[precision] = stored
-    missing = [precision for precision in wanted if precision not in found]
-    if missing:
-        check_place(device_folders()[0] / setup.device.name, where="latency_models", needed=_FREE_BYTES)
-        found |= _calibrate(setup, missing, display)
-    for precision in wanted:
-        model, searched = found[precision], precision == setup.device.precision
-        factor = model.predictor.bound_factor(setup.settings.confidence)
-        bound = f"{setup.settings.confidence:.0%} bound {factor - 1:.0%} above the prediction"
-        display.say("latency", f"{precision}{' (searched)' if searched else ''}: {model.predictor.quality}; {bound}")
-    return {precision: found[precision] for precision in wanted}
+
+    options: CalibrationOptions
+    confidence: float
+    seed: int
 
 
-def _scope(setup: Setup, precision: Precision) -> Scope:
-    return Scope(
-        space=setup.space,
-        input_shape=setup.task.input_shape,
-        num_classes=setup.task.num_classes,
-        device=setup.device,
-        precision=precision,
-    )
-
-
-def _stored(setup: Setup, precision: Precision, display: Display) -> Calibrated | None:
-    scope = _scope(setup, precision)
-    for folder in device_folders():
-        file = folder / setup.device.name / scope.file_name
-        if not file.is_file():
-            continue
-        try:
-            return Calibrated(predictor=load_predictor(file, setup.costs, scope=scope), file=file)
-        except PredictorMisfitError as reason:
-            display.note(f"a stored latency model does not fit: {reason.where}: {reason.problem}")
-    return None
-
-
-def _calibrate(setup: Setup, precisions: Sequence[Precision], display: Display) -> dict[Precision, Calibrated]:
-    options = setup.settings.calibration
-    rng = np.random.default_rng([setup.settings.seed, _STREAM])
-    plan = choose_samples(setup.space, setup.costs, options.samples, rng)
-    started = time.monotonic()
-    display.say(
-        "latency",
-        f"no latency model of {setup.device.name} for {setup.space.name} on this input: measuring "
-        f"{len(plan.population)} architectures as {' and '.join(precisions)}",
-    )
-    protocol = TimingProtocol(blocks=options.blocks)
-    with tempfile.TemporaryDirectory(prefix="nas-calibration-") as scratch:
-        files = _export(setup, plan, precisions, Path(scratch), display)
-        timed = measure(
-            [file for one in files.values() for file in one],
-            device=setup.device,
-            protocol=protocol,
-            progress=lambda done, total: display.progress("measure", done, total, text="files in onnxruntime"),
-        )
+def stored_models(subject: Subject, precisions: Sequence[Precision], display: Display) -> dict[Precision, Calibrated]:
+    """The models of those precisions that have one that fits; says why one that is there does not."""
     found = {}
-    count = len(plan.population)
-    for place, precision in enumerate(files):
-        own = timed[place * count : (place + 1) * count]
-        found[precision] = _fit(setup, precision, plan, own, protocol, display)
-    folder = next(iter(found.values())).file.parent
-    write_model_card(folder)
-    display.say("latency", f"measured in {format_seconds(time.monotonic() - started)}; stored in {folder}/")
+    for precision in precisions:
+        scope = subject.scope(precision)
+        for folder in device_folders():
+            file = folder / subject.device.name / scope.file_name
+            if not file.is_file():
+                continue
+            try:
+                found[precision] = Calibrated(predictor=load_predictor(file, subject.costs, scope=scope), file=file)
+                break
+            except PredictorMisfitError as reason:
+                display.note(f"a stored latency model does not fit: {reason.where}: {reason.problem}")
     return found
 
 
-def _export(
-    setup: Setup, plan: Plan, precisions: Sequence[Precision], folder: Path, display: Display
-) -> Mapping[Precision, list[Path]]:
-    """Files of untrained networks, which take as long as trained ones do, by precision."""
-    settings, shape = setup.settings, setup.task.input_shape
-    files: dict[Precision, list[Path]] = {precision: [] for precision in precisions}
-    for number, row in enumerate(plan.population):
-        network = setup.space.network(row)
-        module = build(network, input_shape=shape, num_classes=setup.task.num_classes, allow=tuple(settings.allow))
-        float_file = folder / f"{number}.float32.onnx"
-        export_onnx(module, input_shape_of(network, shape), float_file, exporter=settings.deploy.exporter)
-        if "float32" in files:
-            files["float32"].append(float_file)
-        if "int8" in files:
-            images = samples_of(setup.task, network, num_calibration=_CALIBRATION_IMAGES).calibration
-            file = folder / f"{number}.int8.onnx"
-            activations = settings.deploy.activations or host_activations()
-            quantise(float_file, file, images, activations=activations)
-            files["int8"].append(file)
-        display.progress("export", number + 1, len(plan.population), text="untrained networks to time")
-    return files
+def calibrate(
+    subject: Subject, precisions: Sequence[Precision], run: CalibrationRun, display: Display
+) -> dict[Precision, Calibrated]:
+    """Measures what is not measured yet, fits a model for each precision and stores it.
+
+    Architectures are drawn by ``run.seed``; those measured earlier, on the same machine by the same protocol, count.
+    Models go to ``./latency_models/<device>/``, measurements beside them.
+
+    Raises:
+        UserError: the device cannot be reached or measured on, too few measurements settled, or a network cannot be
+            exported. What was measured is kept.
+    """
+    return _Calibration(subject, precisions, run, display).run()
 
 
-def _fit(
-    setup: Setup,
-    precision: Precision,
-    plan: Plan,
-    timed: Sequence[Measurement],
-    protocol: TimingProtocol,
-    display: Display,
-) -> Calibrated:
-    host = host_facts()
-    unsettled = [measurement for measurement in timed if not measurement.settled]
-    if unsettled:
-        display.note(
-            f"{len(unsettled)} of {len(timed)} {precision} timings did not settle (the first: {unsettled[0].note}); "
-            f"expect a wide bound, and use calibration.refresh=true when the machine is quiet"
+class _Calibration:
+    """One call of `calibrate`: what its steps share."""
+
+    def __init__(
+        self, subject: Subject, precisions: Sequence[Precision], run: CalibrationRun, display: Display
+    ) -> None:
+        self.subject, self.precisions, self.how, self.display = subject, tuple(precisions), run, display
+        self.protocol = TimingProtocol(blocks=run.options.blocks)
+        self.folder = device_folders()[0] / subject.device.name
+        self.stores = {
+            precision: MeasurementFile(self._measurements(precision), self._record(precision))
+            for precision in precisions
+        }
+
+    def run(self) -> dict[Precision, Calibrated]:
+        check_place(self.folder, where="latency_models", needed=_FREE_BYTES)
+        options, subject = self.how.options, self.subject
+        if options.refresh:
+            for store in self.stores.values():
+                store.forget()
+        plan = choose_samples(
+            subject.space, subject.costs, options.samples, np.random.default_rng([self.how.seed, _STREAM])
         )
-    predictor = fit_predictor(
-        setup.costs,
-        plan.population,
-        [measurement.latency_ms for measurement in timed],
-        scope=_scope(setup, precision),
-        random=plan.random,
-        confidence=setup.settings.confidence,
-        protocol=protocol.describe(),
-        anchor_ms=timed[0].anchor_ms,
-        host=host.to_record(),
-        fingerprint=host.fingerprint(setup.device.threads),
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
-        num_unsettled=len(unsettled),
-    )
-    file = device_folders()[0] / setup.device.name / _scope(setup, precision).file_name
-    save_predictor(predictor, file)
-    fastest, slowest = min(m.latency_ms for m in timed), max(m.latency_ms for m in timed)
-    spans = f"{format_quantity(fastest, 'time')} to {format_quantity(slowest, 'time')}"
-    display.say("latency", f"{precision}: {len(timed)} architectures, {spans}")
-    return Calibrated(predictor=predictor, file=file)
+        started = time.monotonic()
+        missing = {precision: self._missing(precision, plan) for precision in self.precisions}
+        self._announce(plan, missing)
+        if any(missing.values()):
+            self._measure(plan, missing)
+        found = {precision: self._fit(precision) for precision in self.precisions}
+        write_model_card(self.folder)
+        took = format_seconds(time.monotonic() - started)
+        self.display.say("latency", f"measured in {took}; stored in {self.folder}/")
+        return found
+
+    def _measurements(self, precision: Precision) -> Path:
+        return self.folder / "measurements" / Path(self.subject.scope(precision).file_name).with_suffix(".jsonl").name
+
+    def _record(self, precision: Precision) -> dict[str, object]:
+        """What a file of measurements is about."""
+        subject, device = self.subject, self.subject.device
+        return {
+            "space": subject.space.name,
+            "space_digest": subject.space.digest,
+            "input_shape": list(subject.input_shape),
+            "num_classes": subject.num_classes,
+            "precision": precision,
+            "device": device.name,
+            "threads": device.threads,
+            "batch": device.batch,
+            "protocol": self.protocol.describe(),
+        }
+
+    def _known(self, precision: Precision) -> list[Measured]:
+        """What was measured on the machine that is there now, and settled."""
+        return [one for one in self._latest(precision) if not one.note]
+
+    def _latest(self, precision: Precision) -> list[Measured]:
+        """The last measurement of each architecture on the machine that is there now."""
+        measured = self.stores[precision].read()
+        if not measured:
+            return []
+        here = isinstance(self.subject.device.where, Local)
+        # Of a machine elsewhere the newest measurement tells which it is.
+        now = host_facts().fingerprint(self.subject.device.threads) if here else measured[-1].fingerprint
+        return list({one.row: one for one in measured if one.fingerprint == now}.values())
+
+    def _missing(self, precision: Precision, plan: Plan) -> list[int]:
+        """Places in the plan that are not measured yet."""
+        known = {one.row for one in self._known(precision)}
+        return [place for place, row in enumerate(plan.population) if tuple(row.tolist()) not in known]
+
+    def _announce(self, plan: Plan, missing: Mapping[Precision, Sequence[int]]) -> None:
+        subject, count = self.subject, len(plan.population)
+        counts = {precision: len(places) for precision, places in missing.items()}
+        if not any(counts.values()):
+            text = f"all {count} architectures of {subject.space.name} are measured already"
+        elif all(number == count for number in counts.values()):
+            kinds = " and ".join(self.precisions)
+            text = (
+                f"no latency model of {subject.device.name} for {subject.space.name} on this input: "
+                f"measuring {count} architectures as {kinds}"
+            )
+        else:
+            left = ", ".join(f"{number} of {count} as {precision}" for precision, number in counts.items() if number)
+            text = f"going on with a calibration: {left} are to be measured"
+        self.display.say("latency", text)
+
+    def _measure(self, plan: Plan, missing: Mapping[Precision, Sequence[int]]) -> None:
+        with tempfile.TemporaryDirectory(prefix="nas-calibration-") as scratch:
+            files = self._export(plan, missing, Path(scratch))
+            measure_on(
+                self.subject.device,
+                list(files),
+                protocol=self.protocol,
+                reference_ms=self._reference_ms(),
+                progress=lambda done, total: self.display.progress("measure", done, total, text="files timed"),
+                on_measured=lambda group: self._keep(group, files, plan),
+            )
+
+    def _export(
+        self, plan: Plan, missing: Mapping[Precision, Sequence[int]], folder: Path
+    ) -> dict[Path, tuple[Precision, int]]:
+        """File -> its precision and place in the plan."""
+        subject = self.subject
+        files: dict[Path, tuple[Precision, int]] = {}
+        places = sorted({place for wanted in missing.values() for place in wanted})
+        for number, place in enumerate(places):
+            written = export_untrained(
+                subject.space.network(plan.population[place]),
+                folder,
+                [precision for precision in self.precisions if place in missing[precision]],
+                input_shape=subject.input_shape,
+                num_classes=subject.num_classes,
+                exporter=subject.deploy.exporter,
+                allow=subject.allow,
+            )
+            files |= {file: (precision, place) for precision, file in written.items()}
+            self.display.progress("export", number + 1, len(places), text="untrained networks to time")
+        return files
+
+    def _keep(self, group: Sequence[Measurement], files: Mapping[Path, tuple[Precision, int]], plan: Plan) -> None:
+        """Stores the measurements of a group."""
+        for measurement in group:
+            precision, place = files[measurement.file]
+            measured = Measured.of(
+                measurement,
+                row=plan.population[place].tolist(),
+                random=bool(plan.random[place]),
+                protocol=self.protocol.describe(),
+                threads=self.subject.device.threads,
+            )
+            self.stores[precision].append([measured])
+
+    def _reference_ms(self) -> float | None:
+        """The anchor's latency in the newest measurements, which tells a machine that is slow throughout."""
+        known = [one for precision in self.precisions for one in self._known(precision)]
+        levels = [one.anchor_ms for one in known if np.isfinite(one.anchor_ms)]
+        return min(levels) if levels else None
+
+    def _fit(self, precision: Precision) -> Calibrated:
+        measured = self._known(precision)
+        refused = [one for one in self._latest(precision) if one.note]
+        num_random = sum(one.random for one in measured)
+        if refused:
+            self.display.note(
+                f"{len(refused)} {precision} timings did not settle and are not used (the first: {refused[0].note}); "
+                f"`nas calibrate` again measures them again"
+            )
+        if num_random < MIN_RANDOM:
+            problem = f"must have {MIN_RANDOM} measured architectures drawn at random, {num_random} settled"
+            raise UserError(f"calibration of {self.subject.device.name}", problem, "go on when the machine is quieter")
+        predictor = fit_predictor(
+            self.subject.costs,
+            np.array([one.row for one in measured], dtype=np.int16),
+            [one.latency_ms for one in measured],
+            scope=self.subject.scope(precision),
+            random=[one.random for one in measured],
+            confidence=self.how.confidence,
+            protocol=measured[-1].protocol,
+            anchor_ms=measured[-1].anchor_ms,
+            host=measured[-1].host,
+            # Ties the model to this machine; one of a machine elsewhere is used wherever it is asked.
+            fingerprint=measured[-1].fingerprint if isinstance(self.subject.device.where, Local) else {},
+            time=measured[-1].time,
+            num_unsettled=len(refused),
+        )
+        file = self.folder / self.subject.scope(precision).file_name
+        save_predictor(predictor, file)
+        fastest, slowest = min(one.latency_ms for one in measured), max(one.latency_ms for one in measured)
+        spans = f"{format_quantity(fastest, 'time')} to {format_quantity(slowest, 'time')}"
+        self.display.say("latency", f"{precision}: {len(measured)} architectures, {spans}")
+        advice = recommend(predictor.log_residuals, num_samples=len(measured), confidence=self.how.confidence)
+        return Calibrated(predictor=predictor, file=file, advice=advice)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,12 @@ from numpy.typing import NDArray
 
 from nas.commands.display import Display
 from nas.commands.setup import Setup
-from nas.deploy.manifest import NAME, PredictedLatency, finish_manifest, read_manifest
-from nas.device.protocol import Measurement
-from nas.device.timing import measure
+from nas.deploy.manifest import NAME, read_manifest
 from nas.problem.evaluation import Candidate, Evaluation, Fidelity
 from nas.problem.front import cost_matrix, elite, non_dominated
 from nas.problem.history import History
 from nas.run.folder import RunFolder
-from nas.run.front import FrontFile, broken_budgets, front_table, write_front_csv
 from nas.run.runner import Session
-from nas.strategy.screening import Predictor
 from nas.units import format_seconds
 
 _SMALLEST_MACS = 2e5  # below about this, an epoch costs the same
@@ -129,123 +124,3 @@ def _is_done(folder: RunFolder, candidate: Candidate) -> bool:
         return False
     record: Mapping[str, Any] = read_manifest(path)
     return bool(record["training"]["epochs"] == candidate.fidelity.epochs and not record["failed"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class _File:
-    """An exported file of the front, with what its model's manifest says of it."""
-
-    candidate: Candidate
-    path: Path
-    entry: Mapping[str, Any]
-    model: Mapping[str, Any]
-
-
-def measure_finalists(
-    setup: Setup,
-    folder: RunFolder,
-    candidates: Sequence[Candidate],
-    predictors: Mapping[str, Predictor],
-    *,
-    reference_ms: float | None,
-    display: Display,
-) -> list[FrontFile]:
-    """Measures every exported file that was not yet, completes the manifests, and writes ``front.csv``.
-
-    Called when no training runs: the machine should be quiet.
-
-    Args:
-        setup: device, budgets.
-        folder: that holds the models.
-        candidates: whose models are the front.
-        predictors: precision -> predictor.
-        reference_ms: the anchor's latency when the predictors were calibrated.
-        display: shows progress.
-    """
-    files = [file for candidate in candidates for file in _files_of(folder, candidate)]
-    fresh = [file for file in files if not _is_measured(file.entry, setup.device.name)]
-    timed = measure(
-        [file.path for file in fresh],
-        device=setup.device,
-        reference_ms=reference_ms,
-        progress=lambda done, total: display.progress("measure", done, total, text="files in onnxruntime"),
-    )
-    measured = {measurement.file: measurement for measurement in timed}
-    fronts = []
-    for candidate in candidates:
-        own = [file for file in files if file.candidate is candidate]
-        if own:
-            fronts += _finish_model(setup, folder, candidate, own, measured, predictors)
-    table = front_table(
-        fronts,
-        device=setup.device.name,
-        choices=[choice.name for choice in setup.space.choices],
-        objectives=setup.objectives,
-        budgets=setup.budgets,
-    )
-    write_front_csv(table, folder.front_file)
-    unsettled = [measurement for measurement in timed if not measurement.settled]
-    if unsettled:
-        display.note(f"{len(unsettled)} of {len(timed)} latencies did not settle: {unsettled[0].note}")
-    return fronts
-
-
-def _is_measured(entry: Mapping[str, Any], device: str) -> bool:
-    return bool(entry["latency"]) and entry["latency"]["device"] == device
-
-
-def _files_of(folder: RunFolder, candidate: Candidate) -> list[_File]:
-    path = folder.model(candidate.architecture.digest)
-    if not (path / NAME).is_file():
-        return []
-    model = read_manifest(path)
-    return [_File(candidate=candidate, path=path / entry["path"], entry=entry, model=model) for entry in model["files"]]
-
-
-def _finish_model(
-    setup: Setup,
-    folder: RunFolder,
-    candidate: Candidate,
-    files: Sequence[_File],
-    measured: Mapping[Path, Measurement],
-    predictors: Mapping[str, Predictor],
-) -> list[FrontFile]:
-    """Completes the manifest of a model, and gives its rows of the front."""
-    row = np.array([candidate.architecture.row], dtype=np.int16)
-    confidence = setup.settings.confidence
-    predicted = {}
-    for file in files:
-        predictor = predictors.get(file.entry["precision"])
-        if predictor is not None:
-            predicted[file.path.name] = PredictedLatency(
-                latency_ms=float(predictor.predict_ms(row)[0]),
-                upper_ms=float(predictor.upper_ms(row, confidence)[0]),
-                confidence=confidence,
-            )
-    path = folder.model(candidate.architecture.digest)
-    own = {file.path.name: measured[file.path] for file in files if file.path in measured}
-    finish_manifest(path, device=setup.device, measured=own, predicted=predicted)
-    rows = [_front_file(folder, file, predicted.get(file.path.name)) for file in _files_of(folder, candidate)]
-    broken = {Path(row.path).name: text for row in rows if (text := broken_budgets(row, setup.budgets))}
-    finish_manifest(path, device=setup.device, measured={}, rejected=broken)
-    return rows
-
-
-def _front_file(folder: RunFolder, file: _File, predicted: PredictedLatency | None) -> FrontFile:
-    entry = file.entry
-    latency = entry.get("latency") or {}
-    return FrontFile(
-        architecture=file.candidate.architecture,
-        precision=entry["precision"],
-        accuracy=entry["accuracy"],
-        latency_ms=latency.get("latency_ms", math.nan),
-        predicted_latency_ms=predicted.latency_ms if predicted else math.nan,
-        latency_upper_ms=predicted.upper_ms if predicted else math.nan,
-        macs=file.model["macs"],
-        parameters=file.model["parameters"],
-        size_bytes=entry["bytes"],
-        peak_activation_bytes=entry["peak_activation_bytes"],
-        path=str(file.path.relative_to(folder.path)),
-        accepted=not entry["quality_reason"],
-        reason=entry["quality_reason"],
-    )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import is_dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from nas.commands.calibrate import Calibrated
+from nas.commands.latency import DeviceModels
 from nas.commands.plan import Plan
 from nas.commands.settings import RunOptions
 from nas.commands.setup import Setup
-from nas.device.card import Precision
 from nas.run.environment import environment
 from nas.run.folder import RunFolder, check_place, refuse_used
 from nas.run.identity import data_record, space_record
@@ -39,7 +38,7 @@ def check_resumable(setup: Setup) -> None:
 
 
 def open_folder(
-    setup: Setup, plan: Plan, models: Mapping[Precision, Calibrated], record: Mapping[str, object], stack: ExitStack
+    setup: Setup, plan: Plan, models: Sequence[DeviceModels], record: Mapping[str, object], stack: ExitStack
 ) -> tuple[RunFolder, str]:
     """The run folder, made or resumed, with what is known so far in its manifest, and a note (or "").
 
@@ -62,8 +61,8 @@ def open_folder(
             {"key": budget.key, "limit": budget.limit, "confidence": budget.confidence, "text": str(budget)}
             for budget in setup.budgets
         ],
-        "device": {"name": setup.device.name, "card": _config(setup.device)},
-        "latency_models": {precision: model.to_record() for precision, model in models.items()},
+        "devices": [{"name": device.name, "card": _config(device)} for device in setup.devices],
+        "latency_models": {on.device.name: on.to_record() for on in models},
         "forecast": plan.to_record(setup),
         "finished": None,
         **environment(),
@@ -82,7 +81,7 @@ def open_folder(
 
 def _changed_goals(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What is said when a run goes on with other goals: earlier evaluations stay, and are held against the new ones."""
-    changed = [key for key in ("objectives", "budgets", "device") if before.get(key) != now[key]]
+    changed = [key for key in ("objectives", "budgets", "devices") if before.get(key) != now[key]]
     return f"going on with other {' and '.join(changed)}; earlier evaluations are kept" if changed else ""
 
 

@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from nas.commands.calibrate import Calibrated, latency_models
 from nas.commands.display import Display, Remembering, Silent
 from nas.commands.explore import Exploration, explore
-from nas.commands.finish import finalists, measure_finalists, train_finalists
+from nas.commands.finish import finalists, train_finalists
+from nas.commands.latency import DeviceModels, latency_models
+from nas.commands.measure import measure_finalists
 from nas.commands.plan import Plan, make_plan
 from nas.commands.run_folder import check_folder, check_resumable, open_folder
+from nas.commands.screen import search_screen, units_ms
 from nas.commands.settings import SearchSettings
 from nas.commands.setup import Setup, prepare
 from nas.deploy.finalist import FinalistWork
-from nas.device.card import Precision
 from nas.errors import UserError
 from nas.problem.evaluation import Evaluation
 from nas.problem.history import History, read_history
@@ -35,7 +36,7 @@ from nas.run.loop import Stopped
 from nas.run.runner import Workers, now
 from nas.strategy.problem import SearchProblem
 from nas.strategy.random_search import RandomSearch
-from nas.strategy.screening import CountedScreen, Screen
+from nas.strategy.screening import CountedScreen
 from nas.train.evaluate import TrainingEvaluate
 
 _BASELINE_SEED = 1_000_003  # added to the seed, so that the baseline does not repeat the search's first draws
@@ -67,9 +68,9 @@ def search(
 ) -> SearchResult:
     """Searches a space for networks that fit the budgets; trains, exports and measures the best.
 
-    The six steps are functions of their own: `nas.commands.setup.prepare`, `nas.commands.calibrate.latency_models`,
-    `nas.commands.plan.make_plan`, `nas.commands.explore.explore`, `nas.commands.finish.train_finalists` with
-    `measure_finalists`, and `nas.report.write.write_report`.
+    The six steps are functions of their own: `nas.commands.setup.prepare`, `nas.commands.latency.latency_models`,
+    `nas.commands.plan.make_plan`, `nas.commands.explore.explore`, `nas.commands.finish.train_finalists`,
+    `nas.commands.measure.measure_finalists`, and `nas.report.write.write_report`.
 
     Args:
         settings: what to do; None: the defaults with ``given``.
@@ -108,7 +109,7 @@ class _Search:
     def __init__(
         self,
         setup: Setup,
-        models: Mapping[Precision, Calibrated],
+        models: Sequence[DeviceModels],
         display: Remembering,
         record: Mapping[str, object],
         timings: dict[str, float],
@@ -119,13 +120,7 @@ class _Search:
         self.record = record
         self.timings = timings
         settings = setup.settings
-        searched = models[setup.device.precision]
-        self.screen = Screen(
-            costs=setup.costs,
-            predictors={setup.latency_key: searched.predictor},
-            budgets=setup.budgets,
-            confidence=settings.confidence,
-        )
+        self.screen = search_screen(setup, models)
         self.evaluate = TrainingEvaluate(
             space=setup.space,
             task=setup.task,
@@ -158,12 +153,7 @@ class _Search:
                 running.close()  # timing wants a quiet machine
                 started = time.monotonic()
                 files = measure_finalists(
-                    self.setup,
-                    folder,
-                    chosen,
-                    {str(precision): model.predictor for precision, model in self.models.items()},
-                    reference_ms=self.models[self.setup.device.precision].anchor_ms,
-                    display=display,
+                    self.setup, folder, chosen, self.models, display, units_ms=units_ms(self.screen)
                 )
                 self.timings["measure"] = time.monotonic() - started
             except (KeyboardInterrupt, UserError) as error:

@@ -82,12 +82,52 @@ class CalibrationOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrateSettings:
+    """The whole of ``nas calibrate``. Every field has the default of the command.
+
+    Attributes:
+        device: name of its card.
+        space: name of a space, a path to one, or the space.
+        data: whose images the networks take; not read where ``input`` is given.
+        input: ``channels x height x width`` of the data, e.g. ``3x32x32``; None: the data's.
+        classes: of the classifier, with ``input``; None: the data's.
+        precisions: of the files that are measured; None: those that a search exports.
+        where: ``offline`` to measure by files carried to the device; None: as its card says.
+        calibration: how many samples, how thoroughly.
+        deploy: how files are made.
+        confidence: of the bound that is reported.
+        seed: of the choice of architectures.
+        allow: packages that custom operators may come from.
+    """
+
+    device: str = "this-machine"
+    space: str | SearchSpace = "mobilenet-tiny"
+    data: DataSource = field(default_factory=Digits)
+    input: str | None = None
+    classes: int | None = None
+    precisions: Sequence[str] | None = None
+    where: str | None = None
+    calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
+    deploy: DeployOptions = field(default_factory=DeployOptions)
+    confidence: float = 0.95
+    seed: int = 0
+    allow: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        _at_least("seed", self.seed, 0)
+        if self.classes is not None:
+            _at_least("classes", self.classes, 2)
+        if (self.input is None) != (self.classes is None):
+            raise UserError("input", "must be given together with classes", "e.g. input=3x32x32 classes=10")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchSettings:
     """The whole of a search. Every field has the default of ``nas search``."""
 
     space: str | SearchSpace = "mobilenet-tiny"
     data: DataSource = field(default_factory=Digits)
-    device: str = "this-machine"
+    device: str | Sequence[str] = "this-machine"
     strategy: SearchStrategy = field(default_factory=TPE)
     recipe: Recipe = field(default_factory=Recipe)
     runner: Runner = field(default_factory=RayRunner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from nas.commands.display import Display
 from nas.commands.locate_space import find_space
 from nas.commands.settings import SearchSettings
 from nas.device.card import Device, load_device
+from nas.device.card_memory import default_limits
+from nas.errors import UserError
 from nas.locate import resource_folder
 from nas.model.check import check_space
 from nas.model.population_costs import PopulationCosts
@@ -26,7 +29,7 @@ class Setup:
         settings: as given.
         space: where to search.
         task: what to learn.
-        device: that latencies belong to.
+        devices: that latencies belong to, at least one.
         costs: exact figures of the space's architectures for the task's input.
         objectives: what to push.
         budgets: what must hold.
@@ -35,14 +38,15 @@ class Setup:
     settings: SearchSettings
     space: SearchSpace
     task: ImageClassification
-    device: Device
+    devices: tuple[Device, ...]
     costs: PopulationCosts
     objectives: tuple[Objective, ...]
     budgets: tuple[Budget, ...]
 
     @property
-    def latency_key(self) -> str:
-        return f"latency_ms.{self.device.name}"
+    def device(self) -> Device:
+        """The first one, which tables and reports begin with."""
+        return self.devices[0]
 
     @property
     def goals(self) -> list[Objective | Budget]:
@@ -57,17 +61,18 @@ def device_folders() -> list[Path]:
 
 def prepare(settings: SearchSettings, display: Display) -> Setup:
     """Loads and checks everything that a search is told. Raises `UserError` for what does not fit."""
-    device = load_device(settings.device, device_folders())
-    objectives = objectives_from(list(settings.objectives), device=device.name)
-    budgets = budgets_from(settings.budget, device=device.name, confidence=settings.confidence)
+    devices = _devices(settings.device)
+    names = [device.name for device in devices]
+    objectives = objectives_from(list(settings.objectives), device=names)
+    budgets = budgets_from(_with_card_limits(settings.budget, devices), device=names, confidence=settings.confidence)
     space = find_space(settings.space) if isinstance(settings.space, str) else settings.space
     task = image_classification(settings.data.load())
     shape, classes, allow = task.input_shape, task.num_classes, tuple(settings.allow)
     check_space(space, input_shape=shape, num_classes=classes, allow=allow)
     display.say("space", f"{space.name}  {format_size(space.size)} architectures (digest {space.digest})")
     display.say("data", task.data.summary())
-    threads = f"{device.threads} thread{'s' if device.threads > 1 else ''}"
-    display.say("device", f"{device.name}  {device.runtime}, {threads}, batch {device.batch}, {device.precision}")
+    for device in devices:
+        display.say("device", describe(device))
     for budget in budgets:
         display.say("budget", str(budget))
     costs = PopulationCosts(space, input_shape=shape, num_classes=classes, allow=allow)
@@ -75,11 +80,35 @@ def prepare(settings: SearchSettings, display: Display) -> Setup:
         settings=settings,
         space=space,
         task=task,
-        device=device,
+        devices=devices,
         costs=costs,
         objectives=objectives,
         budgets=budgets,
     )
+
+
+def describe(device: Device) -> str:
+    """``pixel-3  onnxruntime, 1 thread, batch 1, float32, ssh pi@pixel``"""
+    threads = f"{device.threads} thread{'s' if device.threads > 1 else ''}"
+    return f"{device.name}  {device.runtime}, {threads}, batch {device.batch}, {device.precision}, {device.where}"
+
+
+def _with_card_limits(budget: Mapping[str, object], devices: Sequence[Device]) -> dict[str, object]:
+    """The budgets with the memory of microcontrollers, where the user says nothing else."""
+    limits = dict(budget)
+    for name in {name for device in devices for name in default_limits(device)}:
+        if limits.get(name) is None:
+            limits[name] = {one.name: own[name] for one in devices if name in (own := default_limits(one))}
+    return limits
+
+
+def _devices(names: str | Sequence[str]) -> tuple[Device, ...]:
+    given = [names] if isinstance(names, str) else list(names)
+    if not given:
+        raise UserError("device", "must name at least one device, got none")
+    if len(set(given)) != len(given):
+        raise UserError("device", f"must name each device once, got {given}")
+    return tuple(load_device(name, device_folders()) for name in given)
 
 
 def quantity(setup: Setup, key: str, value: float) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 
 from nas.deploy.records import Images
-from nas.errors import UserError
+from nas.errors import UserError, first_line
 
 _BATCH = 64
 _ERRORS_ONLY = 3
@@ -115,8 +115,3 @@ def compare(logits: np.ndarray, labels: np.ndarray, reference_logits: np.ndarray
         max_abs_error=error,
         relative_error=error / extent if extent else (0.0 if error == 0 else float("inf")),
     )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text that says something; its type's name where there is none."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -19,9 +19,9 @@ from torch import nn
 
 from nas.deploy.architecture_file import StoredArchitecture, read_architecture
 from nas.deploy.files import ARCHITECTURE, GOLDEN, TOLERANCE, WEIGHTS, torch_logits
-from nas.deploy.judge import compare, first_line, run_file
+from nas.deploy.judge import compare, run_file
 from nas.deploy.manifest import Manifest, read_manifest, sha256
-from nas.errors import UserError
+from nas.errors import UserError, first_line
 from nas.model.build import build
 
 

@@ -34,11 +34,13 @@ class PredictedLatency:
         latency_ms: expected.
         upper_ms: bound that holds with probability ``confidence``.
         confidence: in (0, 1).
+        source: what predicted it: ``calibrated`` or ``estimated``.
     """
 
     latency_ms: float
     upper_ms: float
     confidence: float
+    source: str = "calibrated"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -102,18 +104,25 @@ def finish_manifest(
     for name in {**measured, **(predicted or {}), **(rejected or {})}:
         if name not in entries:
             raise UserError(str(folder), f"has no exported file {name}", f"it has {', '.join(entries)}")
-    for name, measurement in measured.items():
-        timing = {key: value for key, value in measurement.to_record().items() if key != "file"}
-        entries[name]["latency"] = {**timing, "device": device.name, "threads": device.threads, "batch": device.batch}
-    for name, expected in (predicted or {}).items():
-        entries[name]["predicted_latency_ms"] = expected.latency_ms
-        entries[name]["latency_upper_ms"] = expected.upper_ms
-        entries[name]["latency_confidence"] = expected.confidence
+    for name in {**measured, **(predicted or {})}:
+        latency = entries[name]["latencies"].setdefault(device.name, _unknown_latency(device))
+        if name in measured:
+            timing = measured[name].to_record()
+            latency["measured"] = {key: value for key, value in timing.items() if key not in ("file", "device")}
+        if predicted is not None and name in predicted:
+            expected = predicted[name]
+            latency |= {"predicted_ms": expected.latency_ms, "upper_ms": expected.upper_ms}
+            latency |= {"confidence": expected.confidence, "source": expected.source}
     for name, entry in entries.items():
         reasons = [reason for reason in (entry["quality_reason"], (rejected or {}).get(name, "")) if reason]
         entry["accepted"], entry["reason"] = not reasons, "; ".join(reasons)
     write_manifest(folder, record)
     return record
+
+
+def _unknown_latency(device: Device) -> Manifest:
+    nothing = dict.fromkeys(("measured", "predicted_ms", "upper_ms", "confidence"))
+    return {"threads": device.threads, "batch": device.batch, **nothing, "source": ""}
 
 
 def content_entry(path: Path) -> Manifest:

@@ -26,8 +26,7 @@ import onnx
 import onnxruntime
 from onnx import GraphProto, ModelProto, NodeProto
 
-from nas.deploy.judge import first_line
-from nas.errors import UserError
+from nas.errors import UserError, first_line
 
 # Operators whose output is their first input's memory, seen differently.
 _VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})

@@ -31,10 +31,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from nas.deploy.export import INPUT
 from nas.deploy.graph import lean, shorten_names, write_model
-from nas.deploy.judge import first_line
 from nas.deploy.options import ACTIVATIONS, METHODS, Activations, Method
 from nas.deploy.quiet import quiet_tools
-from nas.errors import UserError, unknown_name
+from nas.errors import UserError, first_line, unknown_name
 
 _METHODS: dict[Method, Any] = {
     "minmax": quantization.CalibrationMethod.MinMax,

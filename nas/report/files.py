@@ -72,7 +72,9 @@ def _by_device(row: Mapping[str, str], prefix: str) -> dict[str, float]:
 def _facts(manifest: Mapping[str, Any], row: Mapping[str, str]) -> dict[str, Any]:
     """What the model folder's manifest adds to a row of the front; None or empty for whatever it does not say."""
     entry = _file_entry(manifest, row)
-    latency = mapping(entry.get("latency"))
+    # Of the run's first device; the others have their figures in the row.
+    first: object = next(iter(mapping(entry.get("latencies")).values()), {})
+    latency = mapping(mapping(first).get("measured"))
     samples = number(entry.get("num_test_samples"))
     return {
         "num_samples": int(samples) if samples and samples >= 1 else None,

@@ -11,15 +11,25 @@ _POINTS = 600  # drawn at most; further ones are thinned evenly
 
 
 def latency_panels(
-    latency_models: Mapping[str, Any], files: Sequence[Mapping[str, Any]], *, key: str
+    latency_models: Mapping[str, Any], files: Sequence[Mapping[str, Any]], *, keys: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """One panel a precision: the quality stored with its model, its points, and the check on exported files.
+    """One panel a device and precision: the quality stored with its model, its points, and the check on files.
 
     Args:
-        latency_models: precision -> quality and points, as in the manifest.
+        latency_models: device -> precision -> quality and points, as in the manifest.
         files: entries of `nas.report.files.file_entries`.
-        key: the latency's metric key.
+        keys: the latencies' metric keys.
     """
+    return [
+        panel
+        for key in keys
+        for panel in _panels_of_device(mapping(latency_models.get(key.partition(".")[2])), files, key=key)
+    ]
+
+
+def _panels_of_device(
+    latency_models: Mapping[str, Any], files: Sequence[Mapping[str, Any]], *, key: str
+) -> list[dict[str, Any]]:
     precisions = dict.fromkeys(
         [*latency_models, *(str(file["precision"]) for file in files if key in file["predicted"])]
     )
@@ -30,7 +40,10 @@ def latency_panels(
         points = [point for item in sequence(model.get("points")) if (point := _point(mapping(item))) is not None]
         panels.append(
             {
+                "key": key,
+                "device": key.partition(".")[2],
                 "precision": precision,
+                "estimated": model.get("source") == "estimated",
                 "file": str(model.get("file", "") or ""),
                 "quality": quality,
                 "cross_validated": mapping(model.get("quality")).get("cross_validated") is True,

@@ -24,7 +24,7 @@ from nas.report.evaluations import (
 from nas.report.files import file_entries
 from nas.report.latency import latency_panels
 from nas.report.quantities import latency_keys, quantities
-from nas.report.records import Record, RunRecords, mapping, number, sequence, truth
+from nas.report.records import Record, RunRecords, first_device, mapping, number, sequence, truth
 
 PAYLOAD_FORMAT = 1
 _MIN_REFERENCE = 20  # random evaluations from which on they serve as the reference distribution of choices
@@ -57,9 +57,7 @@ def build_payload(records: RunRecords) -> dict[str, Any]:
         "num_test": num_test,
         "files": files,
         "search": _search_part(search, baseline, axes, manifest),
-        "latency_panels": latency_panels(mapping(manifest.get("latency_models")), files, key=latencies[0])
-        if latencies
-        else [],
+        "latency_panels": latency_panels(mapping(manifest.get("latency_models")), files, keys=latencies),
         "forecast": _forecast(manifest),
         "about": _about(manifest),
         "notes": [*map(str, sequence(manifest.get("notes"))), *_not_exported(records), *records.notes],
@@ -84,7 +82,7 @@ def _latencies(records: RunRecords, files: list[dict[str, Any]]) -> list[str]:
     keys += [str(key) for key in sequence(records.manifest.get("objectives"))]
     for record in records.history[:50]:
         keys += [*mapping(record.get("predicted")), *mapping(record.get("metrics"))]
-    return latency_keys(keys, first=str(mapping(records.manifest.get("device")).get("name", "")))
+    return latency_keys(keys, first=first_device(records.manifest))
 
 
 def _objectives(manifest: Record, latencies: list[str]) -> tuple[str, ...]:
@@ -214,7 +212,7 @@ def _about(manifest: Record) -> dict[str, Any]:
         "seed": manifest.get("seed"),
         "versions": mapping(manifest.get("versions")),
         "host": mapping(manifest.get("host")),
-        "device": mapping(manifest.get("device")),
+        "devices": [mapping(device) for device in sequence(manifest.get("devices"))],
         "data": mapping(manifest.get("data")),
         "timings": {name: number(value) for name, value in mapping(manifest.get("timings")).items()},
         "space": {

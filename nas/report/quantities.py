@@ -15,6 +15,10 @@ _BY_NAME = {metric.name: metric for metric in METRICS.values()}
 _LABELS = {
     "accuracy": "accuracy",
     "latency_ms": "latency",
+    "latency_worst": "worst latency, relative",
+    "energy_mj": "energy",
+    "ram_bytes": "RAM (arena)",
+    "flash_bytes": "flash",
     "size_bytes": "file size",
     "peak_activation_bytes": "peak activation memory",
     "macs": "multiply-accumulates",

@@ -86,6 +86,12 @@ def read_front(path: Path) -> list[dict[str, str]]:
         ]
 
 
+def first_device(manifest: Record) -> str:
+    """The name of the run's first device; "" if it is not known."""
+    devices = sequence(manifest.get("devices"))
+    return str(mapping(devices[0]).get("name", "")) if devices else ""
+
+
 def number(value: object) -> float | None:
     """``value`` as a finite float, or None if it is none (missing, text, NaN, infinite)."""
     if isinstance(value, bool) or value is None:

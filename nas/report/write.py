@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.report.payload import build_payload
-from nas.report.records import mapping, read_run
+from nas.report.records import first_device, read_run
 from nas.report.table import front_table
 
 # In the order in which they are joined; the last one draws the page with what the others define.
@@ -51,7 +51,7 @@ def write_report(folder: Path) -> Path:
     """
     records = read_run(Path(folder))
     payload = build_payload(records)
-    device = str(mapping(records.manifest.get("device")).get("name", ""))
+    device = first_device(records.manifest)
     confidence = next((budget["confidence"] for budget in payload["budgets"] if budget["confidence"]), None)
     page = render_page(payload, table=front_table(records.front, device=device, width=160, confidence=confidence))
     path = Path(folder) / "report.html"

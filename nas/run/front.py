@@ -6,8 +6,8 @@ Responsible for the columns, and for the marks: which files keep the budgets, an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,35 @@ from nas.units import format_quantity
 
 _COSTS = ("macs", "parameters", "size_bytes", "peak_activation_bytes")
 _MARKS = ("non_dominated", "accepted", "reason", "path")
+_OF_DEVICE = ("latency_ms", "energy_mj")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceCost:
+    """What a file costs on a device: its latency in ms, or its energy in mJ.
+
+    Attributes:
+        measured: NaN where it was not.
+        predicted: before it was exported; NaN where nothing predicts this precision.
+        upper: bound at the search's confidence; NaN likewise.
+        measurable: False for a device that is known by its card or its predictor only: there the prediction counts,
+            and the bound is held against budgets.
+    """
+
+    measured: float = math.nan
+    predicted: float = math.nan
+    upper: float = math.nan
+    measurable: bool = True
+
+    @property
+    def figure(self) -> float:
+        """What the file is compared by."""
+        return self.measured if self.measurable else self.predicted
+
+    @property
+    def deciding(self) -> float:
+        """What a budget is held against."""
+        return self.measured if self.measurable else self.upper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +61,7 @@ class FrontFile:
         architecture: of the network in it.
         precision: ``float32``, ``int8``, …
         accuracy: of the file on the test split.
-        latency_ms: measured; NaN where it was not.
-        predicted_latency_ms: before it was exported; NaN where nothing predicts this precision.
-        latency_upper_ms: upper bound at the search's confidence; NaN likewise.
+        on_device: metric key (``latency_ms.pixel3``) -> its cost there; the first is that of the run's first device.
         macs: multiply-accumulates an input.
         parameters: weights, biases and running statistics that the network has.
         size_bytes: of the file.
@@ -42,35 +69,44 @@ class FrontFile:
         path: of the file, relative to the run folder.
         accepted: False where the file failed its verification.
         reason: why not; "" where accepted.
+        derived: metric key -> value, for metrics that follow from several of these.
     """
 
     architecture: Architecture
     precision: str
     accuracy: float
-    latency_ms: float
-    predicted_latency_ms: float
-    latency_upper_ms: float
     macs: float
     parameters: float
     size_bytes: float
     peak_activation_bytes: float
     path: str
+    on_device: Mapping[str, DeviceCost] = field(default_factory=dict)
     accepted: bool = True
     reason: str = ""
+    derived: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def latency_ms(self) -> float:
+        """On the run's first device; NaN where it has none."""
+        return next((cost.figure for cost in self.on_device.values()), math.nan)
 
     def figure(self, key: str) -> float:
         """The file's value of a metric key, as measured or counted; NaN for a metric that files do not have."""
-        if key.startswith("latency_ms."):
-            return self.latency_ms
-        figures = {"accuracy": self.accuracy, **{name: float(getattr(self, name)) for name in _COSTS}}
+        if key in self.on_device:
+            return self.on_device[key].figure
+        figures = {"accuracy": self.accuracy, **{name: float(getattr(self, name)) for name in _COSTS}, **self.derived}
         return figures.get(key, math.nan)
+
+    def deciding(self, key: str) -> float:
+        """What a budget on the metric is held against."""
+        return self.on_device[key].deciding if key in self.on_device else self.figure(key)
 
 
 def broken_budgets(file: FrontFile, budgets: Sequence[Budget]) -> str:
     """Which budgets a file breaks as measured, and by what value; "" if none. What was not measured breaks any."""
     reasons = []
     for budget in budgets:
-        value = file.figure(budget.key)
+        value = file.deciding(budget.key)
         if not budget.holds(value):
             scale = 100.0 if budget.metric.dimension == "share" else 1.0
             shown = format_quantity(value * scale, budget.metric.dimension)
@@ -81,7 +117,7 @@ def broken_budgets(file: FrontFile, budgets: Sequence[Budget]) -> str:
 def front_table(
     files: Sequence[FrontFile],
     *,
-    device: str,
+    keys: Sequence[str],
     choices: Sequence[str],
     objectives: Sequence[Objective],
     budgets: Sequence[Budget] = (),
@@ -94,7 +130,8 @@ def front_table(
 
     Args:
         files: in any order.
-        device: behind the names of the latency columns.
+        keys: metric keys of costs on devices (``latency_ms.pixel3``); each has a column of what was measured, one of
+            what was predicted and one of the bound.
         choices: names of all choices of the space; each is a column with the option's label, empty where the choice is
             inactive. A name that another column has already becomes ``choice.<name>``.
         objectives: that decide what is dominated.
@@ -103,12 +140,12 @@ def front_table(
     broken = [_wrong_with(file, budgets) for file in files]
     best = _non_dominated(files, objectives, accepted=[not text for text in broken])
     rows = [
-        {**_figures(file, device), "non_dominated": bool(best[place]), "accepted": not broken[place]}
+        {**_figures(file, keys), "non_dominated": bool(best[place]), "accepted": not broken[place]}
         | {"reason": broken[place], "path": file.path}
-        | {column: file.architecture.choices.get(name, "") for name, column in _choice_columns(choices, device).items()}
+        | {column: file.architecture.choices.get(name, "") for name, column in _choice_columns(choices, keys).items()}
         for place, file in enumerate(files)
     ]
-    table = pd.DataFrame(rows, columns=columns(device, choices))
+    table = pd.DataFrame(rows, columns=columns(keys, choices))
     first = objectives[0]
     order = np.argsort([_last(first.sign * file.figure(first.key)) for file in files], kind="stable")
     return table.iloc[order].reset_index(drop=True)
@@ -132,27 +169,35 @@ def read_front_csv(path: Path) -> pd.DataFrame:
     )
 
 
-def columns(device: str, choices: Sequence[str]) -> list[str]:
+def columns(keys: Sequence[str], choices: Sequence[str]) -> list[str]:
     """All columns, in their order."""
-    return [*_figure_columns(device), *_MARKS, *_choice_columns(choices, device).values()]
+    return [*_figure_columns(keys), *_MARKS, *_choice_columns(choices, keys).values()]
 
 
-def _figure_columns(device: str) -> list[str]:
-    latencies = [f"{name}.{device}" for name in ("latency_ms", "predicted_latency_ms", "latency_upper_ms")]
-    return ["digest", "precision", "accuracy", *latencies, *_COSTS]
+def _figure_columns(keys: Sequence[str]) -> list[str]:
+    return ["digest", "precision", "accuracy", *(name for key in keys for name in device_columns(key)), *_COSTS]
 
 
-def _choice_columns(choices: Sequence[str], device: str) -> dict[str, str]:
+def device_columns(key: str) -> tuple[str, str, str]:
+    """``latency_ms.d`` -> itself, ``predicted_latency_ms.d``, ``latency_upper_ms.d``."""
+    name, _, device = key.partition(".")
+    quantity, _, unit = name.rpartition("_")
+    return key, f"predicted_{name}.{device}", f"{quantity}_upper_{unit}.{device}"
+
+
+def _choice_columns(choices: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
     """Choice -> column."""
-    taken = {*_figure_columns(device), *_MARKS}
+    taken = {*_figure_columns(keys), *_MARKS}
     return {name: f"choice.{name}" if name in taken else name for name in choices}
 
 
-def _figures(file: FrontFile, device: str) -> dict[str, object]:
+def _figures(file: FrontFile, keys: Sequence[str]) -> dict[str, object]:
     values: list[object] = [file.architecture.digest, file.precision, file.accuracy]
-    values += [file.latency_ms, file.predicted_latency_ms, file.latency_upper_ms]
+    for key in keys:
+        cost = file.on_device.get(key, DeviceCost())
+        values += [cost.measured, cost.predicted, cost.upper]
     values += [_whole(getattr(file, name)) for name in _COSTS]
-    return dict(zip(_figure_columns(device), values, strict=True))
+    return dict(zip(_figure_columns(keys), values, strict=True))
 
 
 def _wrong_with(file: FrontFile, budgets: Sequence[Budget]) -> str:
@@ -181,5 +226,9 @@ def _last(cost: float) -> float:
 
 
 def _is_figure(column: str) -> bool:
-    latencies = ("latency_ms.", "predicted_latency_ms.", "latency_upper_ms.")
-    return column in (*_COSTS, "accuracy") or column.startswith(latencies)
+    of_device = tuple(f"{name}." for one in _OF_DEVICE for name in _names_of(one))
+    return column in (*_COSTS, "accuracy") or column.startswith(of_device)
+
+
+def _names_of(name: str) -> tuple[str, ...]:
+    return tuple(column.partition(".")[0] for column in device_columns(f"{name}.d"))

@@ -234,18 +234,29 @@ def test_latencies_predictions_and_budgets_are_added_and_the_schema_still_holds(
     manifest = read_manifest(folder)
     check_schema(manifest)
     float32, int8 = manifest["files"]
-    assert float32["latency"]["latency_ms"] == measured["model.fp32.onnx"].latency_ms
-    assert (float32["latency"]["device"], float32["latency"]["threads"], float32["latency"]["batch"]) == ("bench", 1, 1)
-    assert float32["latency"]["host"]["onnxruntime"] == onnxruntime.__version__
-    assert (float32["predicted_latency_ms"], float32["latency_upper_ms"], float32["latency_confidence"]) == (
-        0.2,
-        0.3,
-        0.95,
-    )
+    latency = float32["latencies"]["bench"]
+    assert latency["measured"]["latency_ms"] == measured["model.fp32.onnx"].latency_ms
+    assert (latency["threads"], latency["batch"]) == (1, 1)
+    assert latency["measured"]["host"]["onnxruntime"] == onnxruntime.__version__
+    assert (latency["predicted_ms"], latency["upper_ms"], latency["confidence"]) == (0.2, 0.3, 0.95)
     assert not float32["accepted"]
     assert "above the budget" in float32["reason"]
     assert int8["accepted"]
-    assert int8["predicted_latency_ms"] is None
+    assert int8["latencies"]["bench"]["predicted_ms"] is None
+
+
+def test_latencies_of_another_device_stand_beside_those_of_the_first(
+    folder: Path, measured: dict[str, Measurement]
+) -> None:
+    finish_manifest(folder, device=Device(name="bench"), measured=measured)
+    expected = {"model.int8.onnx": PredictedLatency(latency_ms=7, upper_ms=9, confidence=0.9, source="estimated")}
+    manifest = finish_manifest(folder, device=Device(name="phone", batch=2), measured={}, predicted=expected)
+    check_schema(manifest)
+    float32, int8 = manifest["files"]
+    assert set(float32["latencies"]) == {"bench"}
+    assert set(int8["latencies"]) == {"bench", "phone"}
+    phone = int8["latencies"]["phone"]
+    assert (phone["measured"], phone["upper_ms"], phone["source"], phone["batch"]) == (None, 9, "estimated", 2)
 
 
 def test_finishing_again_with_other_budgets_takes_a_rejection_back(folder: Path) -> None:

@@ -110,10 +110,11 @@ def test_a_models_manifest_tells_what_each_file_is_worth(finished: Finished, fro
             assert entry["verification"] == "executed"
             assert entry["runtime"] == "onnxruntime"
             assert 0 <= entry["agreement"] <= 1
-            assert entry["latency"]["latency_ms"] == row["latency_ms.this-machine"]
-            assert entry["latency"]["spread"] >= 0
-            assert entry["latency"]["host"]["cpu"]
-            assert entry["predicted_latency_ms"] == row["predicted_latency_ms.this-machine"]
+            latency = entry["latencies"]["this-machine"]
+            assert latency["measured"]["latency_ms"] == row["latency_ms.this-machine"]
+            assert latency["measured"]["spread"] >= 0
+            assert latency["measured"]["host"]["cpu"]
+            assert latency["predicted_ms"] == row["predicted_latency_ms.this-machine"]
 
 
 def test_a_model_folder_runs_with_onnxruntime_and_numpy_alone(finished: Finished) -> None:

@@ -170,15 +170,19 @@ def _write_model(folder: Path, row: dict[str, Any], rng: np.random.Generator) ->
             "quality_reason": "",
             "agreement": 1.0 if row["precision"] == "float32" else 0.983,
             "verification": "executed",
-            "latency": {
-                "latency_ms": row[KEY],
-                "spread": float(rng.uniform(0.004, 0.02)),
-                "settled": bool(rng.random() > 0.1),
-                "note": "5 of 20 blocks counted",
-                "blocks": 20,
-                "runs": 200,
-                "p90_ms": row[KEY] * 1.2,
-                "host": {"cpu": "Invented CPU 9000 <b>", "load": 1.2},
+            "latencies": {
+                DEVICE: {
+                    "measured": {
+                        "latency_ms": row[KEY],
+                        "spread": float(rng.uniform(0.004, 0.02)),
+                        "settled": bool(rng.random() > 0.1),
+                        "note": "5 of 20 blocks counted",
+                        "blocks": 20,
+                        "runs": 200,
+                        "p90_ms": row[KEY] * 1.2,
+                        "host": {"cpu": "Invented CPU 9000 <b>", "load": 1.2},
+                    }
+                }
             },
         }
     )
@@ -228,14 +232,16 @@ def _manifest(num_evaluations: int, rng: np.random.Generator) -> dict[str, Any]:
         },
         "objectives": ["accuracy", KEY],
         "budgets": [{"key": KEY, "limit": 0.4, "confidence": 0.95, "text": "latency <= 0.4 ms with 95% confidence"}],
-        "device": {"name": DEVICE, "card": {"name": DEVICE, "runtime": "onnxruntime", "threads": 1, "batch": 1}},
+        "devices": [{"name": DEVICE, "card": {"name": DEVICE, "runtime": "onnxruntime", "threads": 1, "batch": 1}}],
         "latency_models": {
-            "float32": {"file": "mobilenet-tiny-float32.npz", "quality": quality, "points": _points(rng, 1.0)},
-            "int8": {
-                "file": "mobilenet-tiny-int8.npz",
-                "quality": {**quality, "mape": 0.063, "within_10_percent": 0.83},
-                "points": _points(rng, 0.6),
-            },
+            DEVICE: {
+                "float32": {"file": "mobilenet-tiny-float32.npz", "quality": quality, "points": _points(rng, 1.0)},
+                "int8": {
+                    "file": "mobilenet-tiny-int8.npz",
+                    "quality": {**quality, "mape": 0.063, "within_10_percent": 0.83},
+                    "points": _points(rng, 0.6),
+                },
+            }
         },
         "forecast": {
             "num_samples": 100_000,

@@ -33,7 +33,12 @@ MANIFEST = {
             "agreement": 0.99,
             "runtime": "onnxruntime",
             "runtime_version": "1.0",
-            "latency": {"spread": 0.01, "settled": False, "blocks": 20, "host": {"cpu": "X", "core": None}},
+            "latencies": {
+                "phone": {
+                    "measured": {"spread": 0.01, "settled": False, "blocks": 20, "host": {"cpu": "X", "core": None}}
+                },
+                "board": {"measured": None},
+            },
         },
     ]
 }
@@ -69,7 +74,14 @@ def test_an_accuracy_that_is_no_share_has_no_interval(accuracy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "manifest", [{"files": None}, {"files": [3, None]}, {"files": {}}, {"files": [{"latency": 4}]}]
+    "manifest",
+    [
+        {"files": None},
+        {"files": [3, None]},
+        {"files": {}},
+        {"files": [{"latencies": 4}]},
+        {"files": [{"latencies": {"a": 4}}]},
+    ],
 )
 def test_odd_manifests_are_taken_as_silent(manifest: dict[str, object]) -> None:
     (entry,) = file_entries([ROW], {"ab12": manifest}, num_test=None)
@@ -96,7 +108,9 @@ def test_panels_thin_their_points_and_skip_odd_ones() -> None:
         {"measured_ms": 1.0 + place, "predicted_ms": 1.0, "upper_ms": 2.0, "held_out": 0} for place in range(5000)
     ]
     odd = [{"measured_ms": "x"}, None, {"measured_ms": 0, "predicted_ms": 1}]
-    (panel,) = latency_panels({"float32": {"points": [*points, *odd], "quality": {"mape": 0.1}}}, [], key="t")
+    (panel,) = latency_panels(
+        {"d": {"float32": {"points": [*points, *odd], "quality": {"mape": 0.1}}}}, [], keys=["latency_ms.d"]
+    )
     assert panel["num_points"] == 5000
     assert len(panel["points"]) == 600
     assert panel["points"][-1] == [5000.0, 1.0, 2.0, False]

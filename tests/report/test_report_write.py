@@ -23,7 +23,7 @@ from nas.report.write import SCRIPTS, STYLES, json_for_script, render_page, writ
 SECTIONS = ["ship", "front", "models", "latency", "history", "space", "about", "notes"]
 MANIFEST_KEYS = [
     *("format", "created", "finished", "command", "config", "overrides", "seed", "versions", "commit", "host", "space"),
-    *("data", "objectives", "budgets", "device", "latency_models", "forecast", "screened", "timings", "notes"),
+    *("data", "objectives", "budgets", "devices", "latency_models", "forecast", "screened", "timings", "notes"),
 ]
 
 

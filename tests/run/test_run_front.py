@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from nas.problem.goals import budgets_from, objectives_from
-from nas.run.front import FrontFile, columns, front_table, read_front_csv, write_front_csv
+from nas.run.front import DeviceCost, FrontFile, columns, front_table, read_front_csv, write_front_csv
 from nas.space.architecture import Architecture
 
 OBJECTIVES = objectives_from(["accuracy", "latency"], device="d")
@@ -19,9 +19,7 @@ def file_of(name: str, accuracy: float, latency_ms: float, **others: object) -> 
         "architecture": Architecture(row=(0, -1, 1), choices={"stem.width": "8", "precision": "high"}, digest=name),
         "precision": "float32",
         "accuracy": accuracy,
-        "latency_ms": latency_ms,
-        "predicted_latency_ms": latency_ms * 0.9,
-        "latency_upper_ms": math.nan,
+        "on_device": {"latency_ms.d": DeviceCost(measured=latency_ms, predicted=latency_ms * 0.9)},
         "macs": 1.5e6,
         "parameters": 137_000.0,
         "size_bytes": 212_345.0,
@@ -34,17 +32,17 @@ def file_of(name: str, accuracy: float, latency_ms: float, **others: object) -> 
 
 def table_of(*files: FrontFile, **limits: object) -> pd.DataFrame:
     budgets = budgets_from(limits, device="d", confidence=0.95)
-    return front_table(files, device="d", choices=CHOICES, objectives=OBJECTIVES, budgets=budgets)
+    return front_table(files, keys=["latency_ms.d"], choices=CHOICES, objectives=OBJECTIVES, budgets=budgets)
 
 
 def test_the_columns_are_those_of_the_contract_then_marks_then_one_a_choice() -> None:
-    assert columns("d", CHOICES) == [
+    assert columns(["latency_ms.d"], CHOICES) == [
         "digest", "precision", "accuracy", "latency_ms.d", "predicted_latency_ms.d", "latency_upper_ms.d",
         "macs", "parameters", "size_bytes", "peak_activation_bytes",
         "non_dominated", "accepted", "reason", "path",
         "stem.width", "head", "choice.precision",
     ]  # fmt: skip
-    assert list(table_of(file_of("a", 0.9, 1.0)).columns) == columns("d", CHOICES)
+    assert list(table_of(file_of("a", 0.9, 1.0)).columns) == columns(["latency_ms.d"], CHOICES)
 
 
 def test_rows_are_ordered_by_the_first_objective_and_marked_where_nothing_beats_them() -> None:
@@ -70,6 +68,26 @@ def test_a_file_that_was_not_measured_breaks_every_latency_budget() -> None:
     ]
 
 
+def test_on_a_device_that_cannot_be_measured_the_bound_is_held_against_the_budget() -> None:
+    def phone(predicted: float, upper: float) -> FrontFile:
+        cost = DeviceCost(predicted=predicted, upper=upper, measurable=False)
+        return file_of(f"{predicted}", 0.9, 1.0, on_device={"latency_ms.d": cost})
+
+    table = table_of(phone(0.3, 0.45), phone(0.2, 0.35), latency="0.4 ms")
+    assert list(table["accepted"]) == [False, True]
+    assert "latency 0.45 ms breaks" in table["reason"][0]
+    assert table["latency_ms.d"].isna().all()
+
+
+def test_every_device_and_quantity_has_its_columns() -> None:
+    costs = {"latency_ms.a": DeviceCost(measured=1.0), "energy_mj.b": DeviceCost(predicted=2.0, measurable=False)}
+    table = front_table([file_of("x", 0.9, 1.0, on_device=costs)], keys=list(costs), choices=[], objectives=OBJECTIVES)
+    names = ["latency_ms.a", "predicted_latency_ms.a", "latency_upper_ms.a"]
+    names += ["energy_mj.b", "predicted_energy_mj.b", "energy_upper_mj.b"]
+    assert list(table.columns[3:9]) == names
+    assert table["predicted_energy_mj.b"][0] == 2.0
+
+
 def test_a_file_that_failed_its_verification_is_not_accepted() -> None:
     table = table_of(file_of("a", 0.99, 0.1, accepted=False, reason="agrees with torch on 3 of 180"))
     assert list(table["accepted"]) == [False]
@@ -91,7 +109,7 @@ def test_the_file_reads_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_front_without_files_is_a_table_without_rows(tmp_path: Path) -> None:
     write_front_csv(table_of(), tmp_path / "front.csv")
-    assert (tmp_path / "front.csv").read_text() == ",".join(columns("d", CHOICES)) + "\n"
+    assert (tmp_path / "front.csv").read_text() == ",".join(columns(["latency_ms.d"], CHOICES)) + "\n"
     assert len(read_front_csv(tmp_path / "front.csv")) == 0
 
 

@@ -25,7 +25,9 @@ function renderAbout(data) {
         ["choices", about.space.num_choices || null],
       ]),
       block("Data", dataPairs(about.data)),
-      block("Device", plainPairs({ ...about.device, ...(about.device.card || {}), card: null, _target_: null })),
+      ...about.devices.map((device) =>
+        block("Device", plainPairs({ ...device, ...(device.card || {}), card: null, _target_: null })),
+      ),
       block("Host", plainPairs(about.host, { memory_bytes: (value) => formatQuantity(value, "bytes") })),
       block("Versions", plainPairs(about.versions)),
     ),

@@ -11,6 +11,13 @@ const STEPS = {
     [1e3, "J"],
     [1, "mJ"],
     [1e-3, "uJ"],
+    [1e-6, "nJ"],
+    [1e-9, "pJ"],
+  ],
+  power: [
+    [1, "W"],
+    [1e-3, "mW"],
+    [1e-6, "uW"],
   ],
   count: [
     [1e12, "e12"],
@@ -23,11 +30,12 @@ const STEPS = {
 const UNITS = {
   time: { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1e3, min: 6e4 },
   bytes: { B: 1, kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 },
-  energy: { uJ: 1e-3, µJ: 1e-3, mJ: 1, J: 1e3 },
+  energy: { pJ: 1e-9, nJ: 1e-6, uJ: 1e-3, µJ: 1e-3, mJ: 1, J: 1e3, kJ: 1e6 },
+  power: { uW: 1e-6, µW: 1e-6, mW: 1e-3, W: 1, kW: 1e3 },
   count: { "": 1, k: 1e3, K: 1e3, M: 1e6, G: 1e9, B: 1e9 },
   share: { "%": 0.01 },
 };
-const EXAMPLES = { time: "0.4 ms", bytes: "200 kB", energy: "3 mJ", count: "40 M", share: "95 %" };
+const EXAMPLES = { time: "0.4 ms", bytes: "200 kB", energy: "3 mJ", power: "2.5 W", count: "40 M", share: "95 %" };
 
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 

@@ -87,7 +87,7 @@ function latencyPanel(panel, data) {
   return h(
     "div",
     { class: "panel" },
-    h("h3", null, panel.precision),
+    h("h3", null, data.axes.filter((key) => key.startsWith("latency_ms.")).length > 1 ? `${panel.device}, ${panel.precision}` : panel.precision),
     host,
     grid(
       ["", "held-out calibration", "exported files"],
@@ -113,7 +113,7 @@ function latencyPanel(panel, data) {
 }
 
 function drawLatency(host, panel, data, width) {
-  const key = data.latency;
+  const { key } = panel;
   const files = data.files.filter(
     (file) => file.precision === panel.precision && file.costs[key] > 0 && file.predicted[key] > 0,
   );
@@ -139,7 +139,7 @@ function drawLatency(host, panel, data, width) {
     const ends = domain.map((value) => [plot.x(value), plot.y(value * factor)]);
     plot.marks.append(s("path", { class: className, d: path(ends) }));
   });
-  interactive(plot, [...drawPoints(plot, panel, data), ...drawExported(plot, files, data)]);
+  interactive(plot, [...drawPoints(plot, panel, data), ...drawExported(plot, files, panel, data)]);
   host.replaceChildren(plot.svg);
 }
 
@@ -160,8 +160,8 @@ function drawPoints(plot, panel, data) {
 }
 
 /** The exported files, with their bounds; gives what answers to pointer and keys. */
-function drawExported(plot, files, data) {
-  const key = data.latency;
+function drawExported(plot, files, panel, data) {
+  const { key } = panel;
   return files.map((file) => {
     const { shape, className } = look(file.precision, data);
     const [x, y] = [plot.x(file.costs[key]), plot.y(file.predicted[key])];

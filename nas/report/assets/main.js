@@ -32,7 +32,7 @@ function renderMasthead(data) {
             ? `${set.name}${isNumber(set.num_train) ? `, ${integer(set.num_train)} / ${integer(set.num_validation)} / ${integer(set.num_test)}` : ""}`
             : null,
         ],
-        ["device", data.latency ? data.quantities[data.latency].device : plainText(about.device.name)],
+        ["device", data.latency ? data.quantities[data.latency].device : about.devices.map((device) => device.name).join(", ")],
         ["budgets", data.budgets.map((budget) => budget.text).join("; ") || (data.created ? "none" : null)],
         [
           "evaluated",

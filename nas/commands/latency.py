@@ -1,0 +1,139 @@
+"""Step 2 of a search: what predicts the latency of each device, for each precision that is searched on or exported.
+
+Responsible for where a predictor comes from: a stored one that fits, a calibration now where the device can be reached,
+or an estimate from its card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nas.commands.calibrate import Calibrated, CalibrationRun, calibrate, stored_models
+from nas.commands.display import Display
+from nas.commands.setup import Setup
+from nas.commands.subject import Subject
+from nas.device.card import Device, Precision
+from nas.device.predictor import LatencyPredictor
+from nas.device.roofline import RooflinePredictor
+from nas.device.where.places import Nowhere, Offline
+from nas.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeviceModels:
+    """What predicts the latencies of a device.
+
+    Attributes:
+        device: that they belong to.
+        calibrated: precision -> latency model that was fitted to measurements.
+        estimated: precision -> estimate from the device's card.
+    """
+
+    device: Device
+    calibrated: Mapping[Precision, Calibrated]
+    estimated: Mapping[Precision, RooflinePredictor]
+
+    @property
+    def key(self) -> str:
+        """Of the metric: ``latency_ms.<device>``."""
+        return f"latency_ms.{self.device.name}"
+
+    @property
+    def measurable(self) -> bool:
+        """Whether files can be timed on it now."""
+        return not isinstance(self.device.where, Nowhere | Offline)
+
+    @property
+    def searched(self) -> LatencyPredictor:
+        """For the precision that a search bounds and minimises."""
+        found = self.predictor(self.device.precision)
+        assert found is not None
+        return found
+
+    @property
+    def anchor_ms(self) -> float | None:
+        """The anchor's undisturbed latency at the calibration; None where there was none."""
+        known = (model.anchor_ms for model in self.calibrated.values())
+        return next((level for level in known if level is not None), None)
+
+    def predictor(self, precision: Precision) -> LatencyPredictor | None:
+        """For files of this precision; None where nothing predicts them."""
+        if precision in self.calibrated:
+            return self.calibrated[precision].predictor
+        return self.estimated.get(precision)
+
+    def source(self, precision: Precision) -> str:
+        """``calibrated`` or ``estimated``."""
+        return "calibrated" if precision in self.calibrated else "estimated"
+
+    def to_record(self) -> dict[str, object]:
+        """Its entry in ``latency_models`` of a manifest, by precision."""
+        records: dict[str, object] = {str(name): model.to_record() for name, model in self.calibrated.items()}
+        return {**{str(name): {"source": "estimated"} for name in self.estimated}, **records}
+
+
+def latency_models(setup: Setup, display: Display) -> tuple[DeviceModels, ...]:
+    """What predicts latencies on each device of the search, in their order.
+
+    Raises:
+        UserError: a device that cannot be measured and has neither a latency model for the space nor peak rates in its
+            card, or whose calibration fails.
+    """
+    return tuple(_models_of(setup, device, display) for device in setup.devices)
+
+
+def _models_of(setup: Setup, device: Device, display: Display) -> DeviceModels:
+    subject = Subject.of(setup, device)
+    exported = [subject.precision_of(name) for name in setup.settings.deploy.precisions]
+    wanted = list(dict.fromkeys([device.precision, *exported]))
+    refresh = setup.settings.calibration.refresh
+    found = {} if refresh else stored_models(subject, wanted, display)
+    missing = [precision for precision in wanted if precision not in found]
+    estimated: dict[Precision, RooflinePredictor] = {}
+    if missing and isinstance(device.where, Nowhere | Offline):
+        estimated = _estimates(subject, missing, display)
+        if device.precision not in {*found, *estimated}:
+            raise _cannot_know(device, setup)
+    elif missing:
+        run = CalibrationRun(
+            options=setup.settings.calibration, confidence=setup.settings.confidence, seed=setup.settings.seed
+        )
+        found |= calibrate(subject, missing, run, display)
+    models = DeviceModels(
+        device=device,
+        calibrated={precision: found[precision] for precision in wanted if precision in found},
+        estimated=estimated,
+    )
+    _tell(models, setup, display)
+    return models
+
+
+def _estimates(subject: Subject, precisions: list[Precision], display: Display) -> dict[Precision, RooflinePredictor]:
+    found = {}
+    for precision in precisions:
+        try:
+            found[precision] = RooflinePredictor.for_scope(subject.scope(precision), subject.costs)
+        except UserError as reason:
+            display.note(f"no estimate of {precision} latencies on {subject.device.name}: {reason.problem}")
+    return found
+
+
+def _cannot_know(device: Device, setup: Setup) -> UserError:
+    offline = isinstance(device.where, Offline)
+    command = f"nas calibrate device={device.name} space={setup.space.name}" + (" where=offline" if offline else "")
+    problem = f"{device.name} has no latency model for {setup.space.name} on this input, and its card gives no estimate"
+    return UserError("device", problem, f"measure it: {command}")
+
+
+def _tell(models: DeviceModels, setup: Setup, display: Display) -> None:
+    several = len(setup.devices) > 1
+    for precision in (*models.calibrated, *models.estimated):
+        role = " (searched)" if precision == models.device.precision else ""
+        name = f"{models.device.name} {precision}" if several else precision
+        if precision in models.calibrated:
+            predictor = models.calibrated[precision].predictor
+            bound = f"{setup.settings.confidence:.0%} bound {predictor.bound_text(setup.settings.confidence)}"
+            display.say("latency", f"{name}{role}: {predictor.quality}; {bound}")
+        else:
+            display.say("latency", f"{name}{role}: estimated from the device's card, not measured")

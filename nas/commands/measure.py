@@ -1,0 +1,174 @@
+"""The end of step 5 of a search: every exported file timed on every device that can be reached, and ``front.csv``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.commands.display import Display
+from nas.commands.latency import DeviceModels
+from nas.commands.screen import WORST
+from nas.commands.setup import Setup
+from nas.deploy.manifest import NAME, PredictedLatency, finish_manifest, read_manifest
+from nas.device.card import Precision
+from nas.device.protocol import FULL, Measurement
+from nas.device.where.measure import measure_on
+from nas.errors import UserError
+from nas.problem.evaluation import Candidate
+from nas.run.folder import RunFolder
+from nas.run.front import DeviceCost, FrontFile, broken_budgets, front_table, write_front_csv
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """An exported file of the front, with what its model's manifest says of it."""
+
+    candidate: Candidate
+    path: Path
+    entry: Mapping[str, Any]
+    model: Mapping[str, Any]
+
+    @property
+    def precision(self) -> Precision:
+        """As a device sees it: INT8 files differ by the sign of their activations."""
+        quantisation = self.entry["quantisation"] or {}
+        signed = quantisation.get("activations") == "signed"
+        precision: Precision = "int8-signed" if signed else self.entry["precision"]
+        return precision
+
+
+def measure_finalists(
+    setup: Setup,
+    folder: RunFolder,
+    candidates: Sequence[Candidate],
+    models: Sequence[DeviceModels],
+    display: Display,
+    *,
+    units_ms: Mapping[str, float],
+) -> list[FrontFile]:
+    """Measures every exported file that was not yet, completes the manifests, and writes ``front.csv``.
+
+    Called when no training runs: the machine should be quiet. A device that cannot be reached now is told about, and
+    its figures stay empty; the next resume measures them.
+
+    Args:
+        setup: budgets and objectives.
+        folder: that holds the models.
+        candidates: whose models are the front.
+        models: what predicts latencies, by device.
+        display: shows progress.
+        units_ms: metric key of a latency -> what counts as 1 in the worst over devices; {} where that is no goal.
+    """
+    for on in models:
+        files = [file for candidate in candidates for file in _files_of(folder, candidate)]
+        measured = _measure(files, on, display) if on.measurable else {}
+        for candidate in candidates:
+            own = [file for file in files if file.candidate is candidate]
+            if own:
+                _record(setup, folder, on, own, measured)
+    fronts = []
+    for candidate in candidates:
+        rows = [_front_file(folder, file, models, units_ms) for file in _files_of(folder, candidate)]
+        broken = {Path(row.path).name: text for row in rows if (text := broken_budgets(row, setup.budgets))}
+        if rows:
+            path = folder.model(candidate.architecture.digest)
+            finish_manifest(path, device=setup.device, measured={}, rejected=broken)
+        fronts += rows
+    table = front_table(
+        fronts,
+        keys=[on.key for on in models],
+        choices=[choice.name for choice in setup.space.choices],
+        objectives=setup.objectives,
+        budgets=setup.budgets,
+    )
+    write_front_csv(table, folder.front_file)
+    return fronts
+
+
+def _measure(files: Sequence[_File], on: DeviceModels, display: Display) -> dict[Path, Measurement]:
+    """File -> its timing, for those that have none yet."""
+    name = on.device.name
+    fresh = [file for file in files if not (file.entry["latencies"].get(name) or {}).get("measured")]
+    try:
+        timed = measure_on(
+            on.device,
+            [file.path for file in fresh],
+            protocol=FULL,
+            reference_ms=on.anchor_ms,
+            progress=lambda done, total: display.progress("measure", done, total, text=f"files on {name}"),
+        )
+    except UserError as error:
+        display.note(f"the files are not measured on {name}: {error}; resume the run to measure them")
+        return {}
+    unsettled = [measurement for measurement in timed if not measurement.settled]
+    if unsettled:
+        display.note(f"{len(unsettled)} of {len(timed)} latencies on {name} did not settle: {unsettled[0].note}")
+    return {measurement.file: measurement for measurement in timed}
+
+
+def _files_of(folder: RunFolder, candidate: Candidate) -> list[_File]:
+    path = folder.model(candidate.architecture.digest)
+    if not (path / NAME).is_file():
+        return []
+    model = read_manifest(path)
+    return [_File(candidate=candidate, path=path / entry["path"], entry=entry, model=model) for entry in model["files"]]
+
+
+def _record(
+    setup: Setup, folder: RunFolder, on: DeviceModels, files: Sequence[_File], measured: Mapping[Path, Measurement]
+) -> None:
+    """Completes the manifest of a model by what is known of its files on a device."""
+    candidate = files[0].candidate
+    row, confidence = np.array([candidate.architecture.row], dtype=np.int16), setup.settings.confidence
+    predicted = {}
+    for file in files:
+        predictor = on.predictor(file.precision)
+        if predictor is not None:
+            predicted[file.path.name] = PredictedLatency(
+                latency_ms=float(predictor.predict_ms(row)[0]),
+                upper_ms=float(predictor.upper_ms(row, confidence)[0]),
+                confidence=confidence,
+                source=on.source(file.precision),
+            )
+    own = {file.path.name: measured[file.path] for file in files if file.path in measured}
+    finish_manifest(folder.model(candidate.architecture.digest), device=on.device, measured=own, predicted=predicted)
+
+
+def _front_file(
+    folder: RunFolder, file: _File, models: Sequence[DeviceModels], units_ms: Mapping[str, float]
+) -> FrontFile:
+    entry = file.entry
+    on_device = {on.key: _cost(entry["latencies"].get(on.device.name) or {}, on.measurable) for on in models}
+    shares = [on_device[key].figure / unit for key, unit in units_ms.items()]
+    return FrontFile(
+        architecture=file.candidate.architecture,
+        precision=entry["precision"],
+        accuracy=entry["accuracy"],
+        on_device=on_device,
+        derived={WORST: float(np.max(shares))} if shares else {},
+        macs=file.model["macs"],
+        parameters=file.model["parameters"],
+        size_bytes=entry["bytes"],
+        peak_activation_bytes=entry["peak_activation_bytes"],
+        path=str(file.path.relative_to(folder.path)),
+        accepted=not entry["quality_reason"],
+        reason=entry["quality_reason"],
+    )
+
+
+def _cost(latency: Mapping[str, Any], measurable: bool) -> DeviceCost:
+    def known(value: float | None) -> float:
+        return math.nan if value is None else value
+
+    measured = latency.get("measured") or {}
+    return DeviceCost(
+        measured=known(measured.get("latency_ms")),
+        predicted=known(latency.get("predicted_ms")),
+        upper=known(latency.get("upper_ms")),
+        measurable=measurable,
+    )
