@@ -40,6 +40,11 @@ class DeviceModels:
         return f"latency_ms.{self.device.name}"
 
     @property
+    def energy_key(self) -> str:
+        """Of the metric: ``energy_mj.<device>``."""
+        return f"energy_mj.{self.device.name}"
+
+    @property
     def measurable(self) -> bool:
         """Whether files can be timed on it now."""
         return not isinstance(self.device.where, Nowhere | Offline)
@@ -136,4 +141,6 @@ def _tell(models: DeviceModels, setup: Setup, display: Display) -> None:
             bound = f"{setup.settings.confidence:.0%} bound {predictor.bound_text(setup.settings.confidence)}"
             display.say("latency", f"{name}{role}: {predictor.quality}; {bound}")
         else:
-            display.say("latency", f"{name}{role}: estimated from the device's card, not measured")
+            estimate = models.estimated[precision]
+            bound = f"{setup.settings.confidence:.0%} bound {estimate.bound_text(setup.settings.confidence)}"
+            display.say("latency", f"{name}{role}: estimated from the device's card, not measured; {bound}")

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from nas.commands.display import Display
+from nas.commands.energy import file_energies, is_asked
 from nas.commands.latency import DeviceModels
 from nas.commands.screen import WORST
 from nas.commands.setup import Setup
-from nas.deploy.manifest import NAME, PredictedLatency, finish_manifest, read_manifest
+from nas.deploy.manifest import NAME, FileEnergy, PredictedLatency, finish_manifest, read_manifest
 from nas.device.card import Precision
 from nas.device.protocol import FULL, Measurement
 from nas.device.where.measure import measure_on
@@ -22,6 +23,7 @@ from nas.errors import UserError
 from nas.problem.evaluation import Candidate
 from nas.run.folder import RunFolder
 from nas.run.front import DeviceCost, FrontFile, broken_budgets, front_table, write_front_csv
+from nas.space.moves import Population
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,11 @@ class _File:
     path: Path
     entry: Mapping[str, Any]
     model: Mapping[str, Any]
+
+    @property
+    def row(self) -> Population:
+        """``(1, m)``"""
+        return np.array([self.candidate.architecture.row], dtype=np.int16)
 
     @property
     def precision(self) -> Precision:
@@ -67,10 +74,11 @@ def measure_finalists(
     for on in models:
         files = [file for candidate in candidates for file in _files_of(folder, candidate)]
         measured = _measure(files, on, display) if on.measurable else {}
+        energies = file_energies(setup, on, [(file.path, file.row, file.precision) for file in files], display)
         for candidate in candidates:
             own = [file for file in files if file.candidate is candidate]
             if own:
-                _record(setup, folder, on, own, measured)
+                _record(setup, folder, on, own, measured, energies)
     fronts = []
     for candidate in candidates:
         rows = [_front_file(folder, file, models, units_ms) for file in _files_of(folder, candidate)]
@@ -81,7 +89,7 @@ def measure_finalists(
         fronts += rows
     table = front_table(
         fronts,
-        keys=[on.key for on in models],
+        keys=[key for on in models for key in _keys(setup, on)],
         choices=[choice.name for choice in setup.space.choices],
         objectives=setup.objectives,
         budgets=setup.budgets,
@@ -120,11 +128,15 @@ def _files_of(folder: RunFolder, candidate: Candidate) -> list[_File]:
 
 
 def _record(
-    setup: Setup, folder: RunFolder, on: DeviceModels, files: Sequence[_File], measured: Mapping[Path, Measurement]
+    setup: Setup,
+    folder: RunFolder,
+    on: DeviceModels,
+    files: Sequence[_File],
+    measured: Mapping[Path, Measurement],
+    energies: Mapping[Path, FileEnergy],
 ) -> None:
     """Completes the manifest of a model by what is known of its files on a device."""
-    candidate = files[0].candidate
-    row, confidence = np.array([candidate.architecture.row], dtype=np.int16), setup.settings.confidence
+    candidate, row, confidence = files[0].candidate, files[0].row, setup.settings.confidence
     predicted = {}
     for file in files:
         predictor = on.predictor(file.precision)
@@ -136,14 +148,30 @@ def _record(
                 source=on.source(file.precision),
             )
     own = {file.path.name: measured[file.path] for file in files if file.path in measured}
-    finish_manifest(folder.model(candidate.architecture.digest), device=on.device, measured=own, predicted=predicted)
+    finish_manifest(
+        folder.model(candidate.architecture.digest),
+        device=on.device,
+        measured=own,
+        predicted=predicted,
+        energies={file.path.name: energies[file.path] for file in files if file.path in energies},
+    )
+
+
+def _keys(setup: Setup, on: DeviceModels) -> list[str]:
+    """Metric keys of what files cost on a device: latency, and energy where a goal is on it."""
+    return [on.key, on.energy_key] if is_asked(setup, on) else [on.key]
 
 
 def _front_file(
     folder: RunFolder, file: _File, models: Sequence[DeviceModels], units_ms: Mapping[str, float]
 ) -> FrontFile:
     entry = file.entry
-    on_device = {on.key: _cost(entry["latencies"].get(on.device.name) or {}, on.measurable) for on in models}
+    on_device = {}
+    for on in models:
+        on_device[on.key] = _cost(entry["latencies"].get(on.device.name) or {}, "ms", measurable=on.measurable)
+        energy = entry["energies"].get(on.device.name)
+        if energy:
+            on_device[on.energy_key] = _cost(energy, "mj", measurable=energy["measured"] is not None)
     shares = [on_device[key].figure / unit for key, unit in units_ms.items()]
     return FrontFile(
         architecture=file.candidate.architecture,
@@ -161,14 +189,14 @@ def _front_file(
     )
 
 
-def _cost(latency: Mapping[str, Any], measurable: bool) -> DeviceCost:
+def _cost(known_of: Mapping[str, Any], unit: str, *, measurable: bool) -> DeviceCost:
     def known(value: float | None) -> float:
         return math.nan if value is None else value
 
-    measured = latency.get("measured") or {}
+    measured = known_of.get("measured") or {}
     return DeviceCost(
-        measured=known(measured.get("latency_ms")),
-        predicted=known(latency.get("predicted_ms")),
-        upper=known(latency.get("upper_ms")),
+        measured=known(measured.get("latency_ms" if unit == "ms" else "energy_mj")),
+        predicted=known(known_of.get(f"predicted_{unit}")),
+        upper=known(known_of.get(f"upper_{unit}")),
         measurable=measurable,
     )

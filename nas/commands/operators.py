@@ -233,18 +233,18 @@ class _Precision:
     def _keep(self, group: Sequence[Measurement], files: Mapping[Path, _Row], num_random: int) -> None:
         """Stores the measurements of a group that settled."""
         for measurement in group:
-            row = files[measurement.file]
             if not measurement.settled:
-                self.refused[row] = measurement
-                continue
-            measured = Measured.of(
-                measurement,
-                row=row,
-                random=row[0] > 0 or row[1] < num_random,
-                protocol=self.protocol.describe(),
-                threads=self.device.threads,
-            )
-            self.store.append([measured])
+                self.refused[files[measurement.file]] = measurement
+        self.store.append([self._kept(one, files[one.file], num_random) for one in group if one.settled])
+
+    def _kept(self, measurement: Measurement, row: _Row, num_random: int) -> Measured:
+        return Measured.of(
+            measurement,
+            row=row,
+            random=row[0] > 0 or row[1] < num_random,
+            protocol=self.protocol.describe(),
+            threads=self.device.threads,
+        )
 
     def _fit(self) -> OperatorsModel:
         known = self._known()

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.commands.energy import energy_predictor, is_asked
 from nas.commands.latency import DeviceModels
 from nas.commands.setup import Setup
-from nas.commands.subject import Subject
 from nas.device.card_memory import DeviceCosts
-from nas.device.energy import EnergyPredictor, ScreenedEnergy
+from nas.device.energy import ScreenedEnergy
 from nas.problem.metrics import METRICS
 from nas.space.moves import Population, sample
 from nas.strategy.screening import Predictor, Screen
@@ -52,11 +52,8 @@ def search_screen(setup: Setup, models: Sequence[DeviceModels]) -> Screen:
     """The screen of a search. Raises `UserError` for an energy goal on a device whose card cannot give it."""
     predictors: dict[str, Predictor] = {on.key: on.searched for on in models}
     for on in models:
-        key = f"{METRICS['energy'].name}.{on.device.name}"
-        if any(goal.key == key for goal in setup.goals):
-            scope = Subject.of(setup, on.device).scope(on.device.precision)
-            energy = EnergyPredictor.for_scope(scope, setup.costs, on.searched)
-            predictors[key] = ScreenedEnergy(energy=energy)
+        if is_asked(setup, on):
+            predictors[on.energy_key] = ScreenedEnergy(energy=energy_predictor(setup, on, on.device.precision))
     if any(goal.key == WORST for goal in setup.goals):
         latencies = {on.key: predictors[on.key] for on in models}
         predictors[WORST] = WorstLatency(predictors=latencies, units_ms=_units_ms(setup, latencies))

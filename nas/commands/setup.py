@@ -11,11 +11,13 @@ from nas.commands.locate_space import find_space
 from nas.commands.settings import SearchSettings
 from nas.device.card import Device, load_device
 from nas.device.card_memory import default_limits
+from nas.device.energy import check_card
 from nas.errors import UserError
 from nas.locate import resource_folder
 from nas.model.check import check_space
 from nas.model.population_costs import PopulationCosts
 from nas.problem.goals import Budget, Objective, budgets_from, objectives_from
+from nas.problem.metrics import METRICS
 from nas.space.space import SearchSpace
 from nas.train.task import ImageClassification, image_classification
 from nas.units import format_quantity, format_size
@@ -65,6 +67,10 @@ def prepare(settings: SearchSettings, display: Display) -> Setup:
     names = [device.name for device in devices]
     objectives = objectives_from(list(settings.objectives), device=names)
     budgets = budgets_from(_with_card_limits(settings.budget, devices), device=names, confidence=settings.confidence)
+    goals = {*(objective.key for objective in objectives), *(budget.key for budget in budgets)}
+    for device in devices:
+        if METRICS["energy"].key(device.name) in goals:
+            check_card(device, device.precision)
     space = find_space(settings.space) if isinstance(settings.space, str) else settings.space
     task = image_classification(settings.data.load())
     shape, classes, allow = task.input_shape, task.num_classes, tuple(settings.allow)

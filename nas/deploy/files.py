@@ -138,6 +138,7 @@ def _file_entry(
         "arena_bytes": memory.arena_bytes,
         "quantisation": quantisation,
         "latencies": {},
+        "energies": {},
         "quality_reason": reason,
         "accepted": not reason,
         "reason": reason,

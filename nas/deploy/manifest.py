@@ -11,11 +11,12 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from nas.device.card import Device
+from nas.device.energy import EnergyMeasurement
 from nas.device.protocol import Measurement
 from nas.errors import UserError, in_file
 
@@ -41,6 +42,25 @@ class PredictedLatency:
     upper_ms: float
     confidence: float
     source: str = "calibrated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEnergy:
+    """Energy of an inference of a file on a device.
+
+    Attributes:
+        predicted_mj: estimated from the device's card.
+        upper_mj: bound that holds with probability ``confidence``.
+        confidence: in (0, 1).
+        source: what the estimate rests on.
+        measured: by a counter; None where there is none.
+    """
+
+    predicted_mj: float
+    upper_mj: float
+    confidence: float
+    source: str
+    measured: EnergyMeasurement | None = None
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -81,6 +101,7 @@ def finish_manifest(
     device: Device,
     measured: Mapping[str, Measurement],
     predicted: Mapping[str, PredictedLatency] | None = None,
+    energies: Mapping[str, FileEnergy] | None = None,
     rejected: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Adds what is known only after all files are written and the machine is quiet; may be repeated.
@@ -90,6 +111,7 @@ def finish_manifest(
         device: that the latencies belong to.
         measured: file name -> its timing.
         predicted: file name -> what was expected of it; a file that nothing was predicted for is left out.
+        energies: file name -> its energy; a file that nothing is known of is left out.
         rejected: file name -> why it is not to be shipped, e.g. a budget that it breaks; replaces what an earlier call
             said, and leaves what the file itself was found to be (``quality_reason``).
 
@@ -101,7 +123,7 @@ def finish_manifest(
     """
     record = read_manifest(folder)
     entries = {entry["path"]: entry for entry in record["files"]}
-    for name in {**measured, **(predicted or {}), **(rejected or {})}:
+    for name in {**measured, **(predicted or {}), **(energies or {}), **(rejected or {})}:
         if name not in entries:
             raise UserError(str(folder), f"has no exported file {name}", f"it has {', '.join(entries)}")
     for name in {**measured, **(predicted or {})}:
@@ -113,6 +135,8 @@ def finish_manifest(
             expected = predicted[name]
             latency |= {"predicted_ms": expected.latency_ms, "upper_ms": expected.upper_ms}
             latency |= {"confidence": expected.confidence, "source": expected.source}
+    for name, energy in (energies or {}).items():
+        entries[name]["energies"][device.name] = asdict(energy)
     for name, entry in entries.items():
         reasons = [reason for reason in (entry["quality_reason"], (rejected or {}).get(name, "")) if reason]
         entry["accepted"], entry["reason"] = not reasons, "; ".join(reasons)

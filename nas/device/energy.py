@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from nas.device.card import ARITHMETIC, BYTES_PER_VALUE
+from nas.device.card import ARITHMETIC, BYTES_PER_VALUE, Device, Precision
 from nas.device.counters import Consumed, EnergyMeter, MeterLog
 from nas.device.predictor import CONFIDENCE, LatencyPredictor, Scope
 from nas.errors import UserError
@@ -134,6 +134,19 @@ def net_energy(during: Consumed, *, idle: tuple[Consumed, Consumed], runs: int, 
     )
 
 
+def check_card(device: Device, precision: Precision) -> None:
+    """Refuses a card that energies cannot be estimated from.
+
+    Raises:
+        UserError: it gives neither the energy of a multiply-accumulate nor a static power.
+    """
+    wanted = {f"mac_{ARITHMETIC[precision]}", "mac_float32", "static"}
+    if not wanted & device.energy.keys():
+        given = ", ".join(device.energy) or "none"
+        problem = f"must give mac_{ARITHMETIC[precision]} or static, the card of {device.name} gives {given}"
+        raise UserError(f"{device.name}/device.yaml: energy", problem, "add them, with their source")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EnergyPredictor:
     """Energy estimated from a device card and a latency.
@@ -167,11 +180,9 @@ class EnergyPredictor:
             UserError: the card gives neither the energy of a multiply-accumulate nor a static power.
         """
         device, numbers = scope.device, ARITHMETIC[scope.precision]
+        check_card(device, scope.precision)
         known = {name: figure.value for name, figure in device.energy.items()}
         mac = known.get(f"mac_{numbers}", known.get("mac_float32"))
-        if mac is None and "static" not in known:
-            problem = f"must give mac_{numbers} or static, the card of {device.name} gives {', '.join(known) or 'none'}"
-            raise UserError(f"{device.name}/device.yaml: energy", problem, "add them with their source, or use a meter")
         far = known.get("dram_byte", 0.0)
         near = known.get("sram_byte", 0.0)
         cache = device.memory["cache"].value if "cache" in device.memory else 0.0
