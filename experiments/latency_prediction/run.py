@@ -3,8 +3,8 @@
     python experiments/latency_prediction/run.py --space mobilenet-tiny --shape 1 8 8
 
 Exports random architectures as float32 and INT8 files, times them, and then repeats, many times over: plan a
-calibration of 20, 28 or 40 of them (random and designed ones, as `nas.device.samples` does), fit, and judge on 60
-that no plan ever sees. The noise floor is a second measurement of the same 60 files, in new sessions.
+calibration of 20, 28 or 40 of them (random and designed ones, as `nas.device.samples` does), fit, and judge on 200
+that no plan ever sees. The noise floor is a second measurement of the same files, in new sessions.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--space", default="mobilenet-tiny")
     parser.add_argument("--shape", type=int, nargs=3, default=[1, 8, 8])
     parser.add_argument("--pool", type=int, default=120, help="architectures that plans choose from")
-    parser.add_argument("--test", type=int, default=60, help="architectures that plans never see")
+    parser.add_argument("--test", type=int, default=200, help="architectures that plans never see")
     parser.add_argument("--plans", type=int, default=20, help="calibrations a size")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=None, help="folder for files and measurements, used again")

@@ -8,16 +8,16 @@ can be read as rates.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from nas.model.fusion import CONVOLUTIONS, Kernel
 from nas.model.layer_table import BYTES_PER_VALUE, LayerTable, volume
+from nas.model.layouts import is_blocked, reads_plain, reordered_values
+from nas.model.passes import gathered, padded_macs, work_of
 
-BLOCK = 16
-"""Channels are computed in blocks of this many (AVX-512); the rest of a block is computed for nothing."""
-
-_CONVOLUTION = ("kernels", "padded_macs", "loads", "rows", "activation_bytes", "weight_bytes")
+_CONVOLUTION = ("kernels", "steps", "loads", "calls", "padded_macs", "gathered", "activation_bytes", "weight_bytes")
+_POOLING = ("kernels", "steps", "activation_bytes")
+_PLAIN_POOLING = ("kernels", "gathered", "activation_bytes")
 _ELEMENTWISE = ("kernels", "activation_bytes")
 FIGURES: dict[str, tuple[str, ...]] = {
     "conv": _CONVOLUTION,
@@ -28,9 +28,13 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "depthwise3": _CONVOLUTION,
     "depthwise5": _CONVOLUTION,
     "grouped": _CONVOLUTION,
+    "unblocked": ("kernels", "padded_macs", "gathered", "activation_bytes", "weight_bytes"),
     "linear": ("kernels", "weight_bytes"),
     "norm": _ELEMENTWISE,
-    "pool": ("kernels", "padded_macs", "activation_bytes"),
+    "max_pool": _POOLING,
+    "avg_pool": _POOLING,
+    "plain_max_pool": _PLAIN_POOLING,
+    "plain_avg_pool": _PLAIN_POOLING,
     "global_pool": _ELEMENTWISE,
     "add": _ELEMENTWISE,
     "mul": _ELEMENTWISE,
@@ -41,32 +45,34 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "fused_hardswish": _ELEMENTWISE,
     "fused_gate": _ELEMENTWISE,
     "fused_sum": _ELEMENTWISE,
+    "reorder": ("changes", "changed_bytes"),
     "other": ("kernels", "padded_macs", "activation_bytes", "weight_bytes"),
 }
 """Kind of kernel -> its figures.
 
-Kinds: ``conv`` and ``pointwise`` read blocked channels, their ``_narrow`` forms fewer than a block, which a runtime
-has to reorder first; ``gate`` is a 1x1 convolution of a single pixel; ``depthwise5`` has a window larger than 3x3;
-``pool`` is over windows; ``scale`` multiplies each channel by a number, ``mul`` maps of equal shape; ``activation``
-counts those that stay kernels, hard swish twice. The ``fused_`` kinds count what went into a convolution and is not
-free there: hard swish, sigmoids, sums; quantised files run each of these as kernels of their own, between conversions.
+Kinds: ``conv`` and ``pointwise`` read blocked channels, their ``_narrow`` forms fewer than a block, as they are;
+``unblocked`` is any convolution that a runtime cannot run on blocks of channels; ``gate`` is a 1x1 convolution of a
+single pixel; ``depthwise5`` has a window larger than 3x3; the ``plain_`` poolings are over maps whose channels do not
+fill their blocks; ``scale`` multiplies each channel by a number, ``mul`` maps of equal shape; ``activation`` counts
+those that stay kernels, hard swish twice; ``reorder`` the changes of layout between blocked and plain maps. The
+``fused_`` kinds count what went into a convolution and is not free there: hard swish, sigmoids, sums; quantised files
+run each of these as kernels of their own, between conversions.
 
-Figures: ``kernels`` is their number; ``padded_macs`` multiply-accumulates on what is inside the image, with channels
-rounded up to blocks; ``loads`` the inputs read for them, one for up to four blocks of output channels at once;
-``rows`` the calls of an inner loop: output rows times blocks of input channels times groups of four blocks of output
-channels; ``activation_bytes`` inputs plus output, of the ``fused_`` kinds the output; ``weight_bytes`` weights and
-biases; bytes are of float32.
+Figures: ``kernels`` is their number; ``steps``, ``loads`` and ``calls`` are the work of a blocked inner loop, see
+`nas.model.passes`; ``padded_macs`` multiply-accumulates on what is inside the image, with channels rounded up to
+blocks; ``gathered`` values that are read for windows; ``activation_bytes`` inputs plus output, of the ``fused_`` kinds
+the output; ``weight_bytes`` weights and biases; ``changed_bytes`` what is read and written by ``changes`` of layout;
+bytes are of float32. Steps, loads and calls are what float32 kernels take time for, the multiply-accumulates and what
+is gathered the quantised ones.
 """
 
 FEATURE_NAMES: tuple[str, ...] = tuple(f"{kind}.{figure}" for kind, figures in FIGURES.items() for figure in figures)
-_START = {kind: FEATURE_NAMES.index(f"{kind}.kernels") for kind in FIGURES}
+_START = {kind: FEATURE_NAMES.index(f"{kind}.{figures[0]}") for kind, figures in FIGURES.items()}
 
 _KINDS: dict[str, str] = {
     "grouped": "grouped",
     "linear": "linear",
     "norm": "norm",
-    "max_pool": "pool",
-    "avg_pool": "pool",
     "global_pool": "global_pool",
     "add": "add",
     "mul": "mul",
@@ -86,10 +92,14 @@ _FUSED: dict[str, str] = {
 def feature_kind(kernel: Kernel) -> str:
     """The kind, of `FIGURES`, that a kernel's time belongs to."""
     row = kernel.row
+    if row.kind in CONVOLUTIONS and not is_blocked(kernel):
+        return "unblocked"
     if row.kind in ("conv", "pointwise"):
         if row.kind == "pointwise" and volume(row.out_shape[1:]) == 1:
             return "gate"
-        return row.kind if row.in_shape[0] >= BLOCK else f"{row.kind}_narrow"
+        return f"{row.kind}_narrow" if reads_plain(kernel) else row.kind
+    if row.kind in ("max_pool", "avg_pool"):
+        return row.kind if is_blocked(kernel) else f"plain_{row.kind}"
     if row.kind == "depthwise":
         return "depthwise3" if max(row.kernel) <= 3 else "depthwise5"
     if row.kind.startswith("activation:"):
@@ -102,24 +112,31 @@ def add_features(kernels: Sequence[Kernel], table: LayerTable, out: list[float])
     for kernel in kernels:
         kind = feature_kind(kernel)
         start = _START[kind]
-        moved = sum(volume(table.shape_of(value)) for value in kernel.inputs) + volume(kernel.row.out_shape)
-        times = 2 if kernel.row.kind == "activation:hardswish" else 1
+        figures = _figures(kernel, table, kind)
         for k, figure in enumerate(FIGURES[kind]):
-            if figure == "kernels":
-                out[start + k] += times
-            elif figure == "activation_bytes":
-                out[start + k] += BYTES_PER_VALUE * moved * times
-            elif figure == "weight_bytes":
-                out[start + k] += BYTES_PER_VALUE * kernel.stored
-            elif figure == "padded_macs":
-                out[start + k] += _padded_macs(kernel)
-            elif figure == "loads":
-                out[start + k] += _loads(kernel)
-            else:
-                out[start + k] += _rows(kernel)
+            out[start + k] += figures[figure]
         for kind in _fused_kinds(kernel):
             out[_START[kind]] += 1
             out[_START[kind] + 1] += BYTES_PER_VALUE * volume(kernel.row.out_shape)
+    for value in reordered_values(table, kernels):
+        out[_START["reorder"]] += 1
+        out[_START["reorder"] + 1] += 2 * BYTES_PER_VALUE * volume(table.shape_of(value))
+
+
+def _figures(kernel: Kernel, table: LayerTable, kind: str) -> dict[str, float]:
+    moved = sum(volume(table.shape_of(value)) for value in kernel.inputs) + volume(kernel.row.out_shape)
+    times = 2 if kernel.row.kind == "activation:hardswish" else 1
+    figures = {
+        "kernels": times,
+        "activation_bytes": BYTES_PER_VALUE * moved * times,
+        "weight_bytes": BYTES_PER_VALUE * kernel.stored,
+        "padded_macs": padded_macs(kernel),
+        "gathered": gathered(kernel),
+    }
+    if "steps" in FIGURES[kind]:
+        work = work_of(kernel)
+        figures |= {"steps": work.steps, "loads": work.loads, "calls": work.calls}
+    return figures
 
 
 def _fused_kinds(kernel: Kernel) -> list[str]:
@@ -128,52 +145,3 @@ def _fused_kinds(kernel: Kernel) -> list[str]:
     if kernel.row.kind in CONVOLUTIONS and len(kernel.inputs) > 1:
         kinds.append("fused_sum")
     return kinds
-
-
-def _blocks(channels: int) -> int:
-    return -(-channels // BLOCK)
-
-
-def _padded_macs(kernel: Kernel) -> float:
-    row = kernel.row
-    if len(row.out_shape) != 3:
-        return row.macs
-    pixels = row.out_shape[1] * row.out_shape[2]
-    taps = math.prod(
-        _taps_inside(row.in_shape[side + 1], row.out_shape[side + 1], row.kernel[side], row.stride[side])
-        for side in (0, 1)
-    )
-    if row.kind in ("conv", "pointwise"):
-        # Fewer input channels than a block are read as they are, without padding.
-        width = row.in_shape[0] if row.in_shape[0] < BLOCK else BLOCK * _blocks(row.in_shape[0])
-        return float(pixels * taps * width * BLOCK * _blocks(row.out_shape[0]))
-    if row.kind in ("depthwise", "max_pool", "avg_pool"):
-        return float(pixels * taps * BLOCK * _blocks(row.out_shape[0]))
-    return float(row.macs)
-
-
-def _taps_inside(size: int, out_size: int, window: int, stride: int) -> float:
-    """Taps of a window of a padded convolution that lie inside the image, in one direction, on average.
-
-    On maps of a few pixels most do not, and kernels leave these out.
-    """
-    padding = max(0, -(-((out_size - 1) * stride + window - size) // 2))
-    starts = [place * stride - padding for place in range(out_size)]
-    return sum(max(0, min(size, start + window) - max(0, start)) for start in starts) / out_size
-
-
-def _loads(kernel: Kernel) -> float:
-    if kernel.row.kind not in ("conv", "pointwise"):
-        return 0.0
-    blocks = _blocks(kernel.row.out_shape[0])
-    return _padded_macs(kernel) / (BLOCK * blocks) * -(-blocks // 4)
-
-
-def _rows(kernel: Kernel) -> float:
-    row = kernel.row
-    lines = row.out_shape[1] if len(row.out_shape) == 3 else 1
-    if row.kind == "depthwise":
-        return float(lines * _blocks(row.out_shape[0]))
-    if row.kind == "grouped":
-        return float(lines * row.groups)
-    return float(lines * _blocks(row.in_shape[0]) * -(-_blocks(row.out_shape[0]) // 4))

@@ -21,6 +21,7 @@ from nas.model.costs import FILE_BYTES
 from nas.model.features import FEATURE_NAMES
 from nas.model.shapes import InputShape, input_shape_of
 from nas.model.slot_table import SlotTable, mixed_radix, radices_of, slot_tables
+from nas.model.without_data import collector_off
 from nas.space.network import Network
 from nas.space.space import SearchSpace
 
@@ -143,10 +144,11 @@ class PopulationCosts:
             columns = np.ascontiguousarray(rows[part].T)
             shapes = self._start_shapes(columns)
             slots = []
-            for table in self._tables:
-                blocks = table.find(columns, shapes, self._blocks)
-                shapes = self._blocks.out_shapes.take(blocks)
-                slots.append(blocks)
+            with collector_off():
+                for table in self._tables:
+                    blocks = table.find(columns, shapes, self._blocks)
+                    shapes = self._blocks.out_shapes.take(blocks)
+                    slots.append(blocks)
             yield part, slots, np.where(shapes == self._scores, 0.0, np.nan)
 
     def _start_shapes(self, columns: NDArray[np.int16]) -> NDArray[np.int32]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import nn
-
-from nas.model.build import build_layer, edges_differ, trace_layer
+from nas.errors import UserError
+from nas.model.build import build_layer, edges_differ
 from nas.model.cell import execution_order
 from nas.model.costs import Figures, figures_of
 from nas.model.layer_table import LayerRow, LayerTable
+from nas.model.operators.registry import at_key
+from nas.model.shapes import DoesNotFit
+from nas.model.trace import Tracer
+from nas.model.without_data import without_data
 from nas.space.network import Cell, Layer
 
 _Key = tuple[str, str, tuple[int, ...]]
@@ -32,7 +34,7 @@ class StageFigures:
     def __init__(self, *, num_classes: int, allow: Sequence[str] = ()) -> None:
         self._num_classes = num_classes
         self._allow = tuple(allow)
-        self._modules: dict[tuple[str, str, int], tuple[nn.Module, int]] = {}
+        self._modules: dict[tuple[str, str, int], tuple[Tracer, int]] = {}
         self._traces: dict[_Key, tuple[LayerTable, int]] = {}
         self._figures: dict[object, Figures] = {}
 
@@ -58,18 +60,22 @@ class StageFigures:
         key = (op, parameters, in_shape)
         found = self._traces.get(key)
         if found is None:
-            module, numbers = self._module(layer, in_shape)
-            found = self._traces[key] = (trace_layer(layer, module, in_shape), numbers)
+            tracer, numbers = self._tracer(layer, in_shape)
+            channels, height, width = in_shape
+            try:
+                found = self._traces[key] = (tracer.trace((channels, height, width)), numbers)
+            except UserError as error:
+                raise DoesNotFit(at_key(layer.where, error.where), error.problem, error.advice) from error
         return found
 
-    def _module(self, layer: Layer, in_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+    def _tracer(self, layer: Layer, in_shape: tuple[int, ...]) -> tuple[Tracer, int]:
         """An operator's module, in inference mode, and its number of parameters. Height and width do not matter."""
         key = (*_layer_identity(layer), in_shape[0])
         found = self._modules.get(key) if len(in_shape) == 3 else None
         if found is None:
-            with torch.device("meta"):
+            with without_data():
                 module = build_layer(layer, in_shape, num_classes=self._num_classes, allow=self._allow).eval()
-            found = self._modules[key] = (module, sum(parameter.numel() for parameter in module.parameters()))
+            found = self._modules[key] = (Tracer(module), sum(parameter.numel() for parameter in module.parameters()))
         return found
 
     def _cell(self, cell: Cell, in_shape: tuple[int, ...]) -> tuple[LayerTable, int]:

@@ -2,12 +2,14 @@
 
 Responsible for running the very module that is trained on tensors without data, and for writing down what it
 computes. Common operations have a rule in `nas.model.trace_rules` that finds the output's shape by arithmetic; all
-others run on torch's meta device, which is general and about a hundred times slower.
+others run on torch's meta device, which is general and about a hundred times slower. What was only rules can be
+followed again for another size of map, without the module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,13 +20,31 @@ from nas.errors import UserError
 from nas.model.layer_table import LayerRow, LayerTable
 from nas.model.shapes import InputShape, shape_text
 from nas.model.stages import Stages
-from nas.model.trace_rules import QUERIES, RULES, Step
+from nas.model.trace_rules import QUERIES, RULES, SIZE_QUERIES, Rule, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A rule that was followed: what it was given, with None for what was traced, and the values of that."""
+
+    rule: Rule
+    values: tuple[int, ...]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
 
 
 class Tape:
-    """The rows written so far. Values are numbered as in `LayerTable`."""
+    """The rows written so far. Values are numbered as in `LayerTable`.
+
+    Attributes:
+        followed: the rules that gave the rows.
+        only_rules: whether these are all that was done, whatever the size of the map: nothing ran without a rule, and
+            nobody asked for a size.
+    """
 
     def __init__(self) -> None:
+        self.followed: list[Followed] = []
+        self.only_rules = True
         self.rows: list[LayerRow] = []
         self.inputs: list[tuple[int, ...]] = []
         self.stage: list[str] = []
@@ -60,14 +80,23 @@ class TracedTensor(torch.Tensor):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in QUERIES:
+        name = getattr(func, "__name__", "")
+        if name in QUERIES:
+            if name in SIZE_QUERIES:
+                for tensor in _find_traced(args, kwargs):
+                    tensor.tape.only_rules = False
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
         traced = [arg for arg in args if isinstance(arg, TracedTensor)] or _find_traced(args, kwargs)
         rule = RULES.get(func)
         step = rule([tensor.sizes for tensor in traced], args, kwargs) if rule is not None else None
-        if step is None:
+        if step is None or rule is None:
+            for tensor in traced:
+                tensor.tape.only_rules = False
             return _run_on_meta(func, args, kwargs, traced)
+        kept = tuple(None if isinstance(arg, TracedTensor) else arg for arg in args)
+        values = tuple(tensor.value for tensor in traced)
+        traced[0].tape.followed.append(Followed(rule, values, kept, kwargs))
         return _follow(step, traced)
 
 
@@ -93,8 +122,60 @@ def trace(module: nn.Module, input_shape: InputShape) -> LayerTable:
             part.training = mode
 
 
-def _trace_inference(module: nn.Module, input_shape: tuple[int, ...]) -> LayerTable:
-    tape = Tape()
+class Tracer:
+    """Traces one module, again and again, for maps of several sizes.
+
+    Args:
+        module: in inference mode; as for `trace`.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._tape: Tape | None = None
+        self._channels = 0
+        self._output = -1
+
+    def trace(self, input_shape: InputShape) -> LayerTable:
+        """What `trace` gives for the module. Raises `UserError` as it does."""
+        if self._tape is not None and self._channels == input_shape[0]:
+            table = self._follow_again(self._tape, input_shape)
+            if table is not None:
+                return table
+        tape = Tape()
+        table = _trace_inference(self._module, input_shape, tape)
+        if tape.only_rules:
+            self._tape, self._channels, self._output = tape, input_shape[0], table.output
+        return table
+
+    def _follow_again(self, tape: Tape, input_shape: InputShape) -> LayerTable | None:
+        """The table for another size; None if a rule declines at it."""
+        sizes: list[tuple[int, ...]] = []
+        rows: list[LayerRow] = []
+        inputs: list[tuple[int, ...]] = []
+        start = (1, *input_shape)
+        for step_taken in tape.followed:
+            given = [start if value < 0 else sizes[value] for value in step_taken.values]
+            try:
+                step = step_taken.rule(given, step_taken.args, step_taken.kwargs)
+            except UserError as error:
+                raise _does_not_take(error, input_shape) from error
+            if step is None:
+                return None
+            if step.row is not None:
+                rows.append(step.row)
+                inputs.append(step_taken.values)
+                sizes.append((1, *step.row.out_shape))
+        return LayerTable(
+            in_shape=tuple(input_shape),
+            rows=tuple(rows),
+            inputs=tuple(inputs),
+            output=self._output,
+            stage=("",) * len(rows),
+        )
+
+
+def _trace_inference(module: nn.Module, input_shape: tuple[int, ...], tape: Tape | None = None) -> LayerTable:
+    tape = tape or Tape()
     x: object = _traced((1, *input_shape), tape, -1)
     with torch.no_grad():
         if isinstance(module, Stages):
@@ -119,10 +200,14 @@ def _call(module: nn.Module, x: object, input_shape: tuple[int, ...]) -> object:
     try:
         return module(x)
     except UserError as error:
-        raise UserError(error.where, f"cannot take an input of {shape_text(shape)}: {error.problem}") from error
+        raise _does_not_take(error, shape) from error
     except Exception as error:
         told = " ".join(str(error).split())[:200]
         raise UserError("op", f"cannot take an input of {shape_text(shape)}: {type(error).__name__}: {told}") from error
+
+
+def _does_not_take(error: UserError, shape: tuple[int, ...]) -> UserError:
+    return UserError(error.where, f"cannot take an input of {shape_text(shape)}: {error.problem}")
 
 
 def _traced(sizes: tuple[int, ...], tape: Tape, value: int) -> TracedTensor:

@@ -32,6 +32,9 @@ Rule = Callable[[Sequence[Sizes], Sequence[Any], Mapping[str, Any]], Step | None
 QUERIES = frozenset({"dim", "size", "__get__", "numel", "is_floating_point", "__len__", "ndimension", "is_complex"})
 """Names of functions that only ask a tensor something."""
 
+SIZE_QUERIES = QUERIES - {"dim", "ndimension", "is_floating_point", "is_complex"}
+"""Those whose answer may depend on the size of a map."""
+
 
 def _pair(value: Any) -> tuple[int, int]:
     return (value[0], value[-1]) if isinstance(value, list | tuple) else (value, value)

@@ -139,10 +139,14 @@ def test_features_count_kernels_work_and_bytes() -> None:
     named = {name: value for name, value in zip(FEATURE_NAMES, out, strict=True) if value}
     assert named == {
         "conv_narrow.kernels": 1,
+        # Along a row: the first and last pixel by themselves with 2 taps, and 6 pixels at once with 3, each for two
+        # blocks of output channels; 22 taps down the map, three input channels.
+        "conv_narrow.steps": 22 * 3 * (2 * 2 * 4 + 3 * 6 * 2),
+        "conv_narrow.loads": 22 * 3 * (2 * 2 + 3) * 2,
+        "conv_narrow.calls": 8,
         # Of the 3 taps of a window, 2.75 lie inside the 8 pixels on average, in each direction.
         "conv_narrow.padded_macs": 64 * 2.75**2 * 3 * 32,
-        "conv_narrow.loads": 64 * 2.75**2 * 3,
-        "conv_narrow.rows": 8,
+        "conv_narrow.gathered": 64 * 9 * 3,
         "conv_narrow.activation_bytes": 4 * 64 * (3 + 20),
         "conv_narrow.weight_bytes": 4 * (27 * 20 + 20),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,9 +13,10 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.errors import UserError
-from nas.model.build import build
+from nas.model.build import build, build_layer
 from nas.model.operators.layers import ACTIVATIONS
-from nas.model.trace import trace
+from nas.model.trace import Tracer, trace
+from nas.model.without_data import without_data
 from nas.space.network import Layer, Network
 
 ACTIVATION = st.sampled_from(sorted(ACTIVATIONS))
@@ -159,3 +162,47 @@ def test_a_module_that_does_not_give_one_tensor_is_refused() -> None:
 
     with pytest.raises(UserError, match="must be one tensor computed from the input, got tuple"):
         trace(Pair(), (3, 8, 8))
+
+
+@settings(max_examples=60, deadline=None)
+@given(layer=LAYERS, channels=CHANNELS, sizes=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), max_size=4))
+def test_tracing_again_for_another_size_gives_what_tracing_anew_gives(
+    layer: tuple[str, dict[str, object]], channels: int, sizes: list[tuple[int, int]]
+) -> None:
+    op, parameters = layer
+    with without_data():
+        module = build_layer(Layer(op=op, parameters=parameters), (channels, 9, 9), num_classes=3, allow=()).eval()
+    tracer = Tracer(module)
+    for height, width in sizes:
+        try:
+            expected = trace(module, (channels, height, width))
+        except UserError as error:
+            with pytest.raises(UserError, match=re.escape(str(error))):
+                tracer.trace((channels, height, width))
+        else:
+            assert tracer.trace((channels, height, width)) == expected
+
+
+def test_a_module_that_looks_at_the_size_of_its_map_is_traced_anew() -> None:
+    class Halving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.passes: list[int] = []
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.passes.append(x.shape[-1])
+            return functional.max_pool2d(x, 2) if x.shape[-1] > 8 else functional.relu(x)
+
+    module = Halving()
+    tracer = Tracer(module)
+    assert [tracer.trace((2, size, size)).out_shape for size in (16, 8, 16)] == [(2, 8, 8)] * 3
+    assert module.passes == [16, 8, 16]
+
+
+def test_modules_without_data_have_shapes_and_no_values() -> None:
+    with without_data():
+        module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(4, 2))
+    assert {tensor.device.type for tensor in module.state_dict().values()} == {"meta"}
+    shapes = [tuple(parameter.shape) for parameter in module.parameters()]
+    assert shapes == [(8, 3, 3, 3), (8,), (8,), (8,), (2, 4), (2,)]
+    assert nn.Linear(2, 2).weight.device.type == "cpu"
