@@ -51,6 +51,8 @@ def calibrate_settings_from_config(config: Mapping[str, object]) -> CalibrateSet
         device=str(config["device"]),
         space=str(config["space"]),
         classes=config["classes"],  # type: ignore[arg-type]  # checked by the settings
+        operators=config["operators"] is True,
+        probes=config["probes"],  # type: ignore[arg-type]  # checked where it is used
         precisions=None if config["precisions"] is None else _names(config, "precisions"),
         calibration=calibration,  # type: ignore[arg-type]  # as below
         confidence=confidence,

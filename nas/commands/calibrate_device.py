@@ -12,11 +12,13 @@ from typing import Any, get_args
 from nas.commands.calibrate import Calibrated, CalibrationRun, calibrate
 from nas.commands.display import Display, Silent
 from nas.commands.locate_space import find_space
+from nas.commands.operators import OperatorsRun, calibrate_operators
 from nas.commands.quality_table import quality_table
 from nas.commands.settings import CalibrateSettings
 from nas.commands.setup import describe, device_folders
-from nas.commands.subject import Subject
-from nas.device.card import PRECISIONS, Precision, load_device
+from nas.commands.subject import Subject, device_precision
+from nas.device.card import PRECISIONS, Device, Precision, load_device
+from nas.device.operators import OperatorsModel
 from nas.device.where.places import Offline
 from nas.errors import UserError, unknown_name
 from nas.model.check import check_space
@@ -45,21 +47,45 @@ def calibrate_device(
     elif given:
         raise UserError("calibrate", "takes either settings or their fields, got both")
     display = display or Silent()
+    if settings.operators:
+        calibrate_kernels(settings, display)
+        return {}
     subject = _subject(settings, display)
-    precisions = _precisions(settings, subject)
+    precisions = _precisions(settings, subject.device)
     run = CalibrationRun(options=settings.calibration, confidence=settings.confidence, seed=settings.seed)
     found = calibrate(subject, precisions, run, display)
     _show(found, settings.confidence, display)
     return found
 
 
-def _subject(settings: CalibrateSettings, display: Display) -> Subject:
+def calibrate_kernels(settings: CalibrateSettings, display: Display) -> dict[Precision, OperatorsModel]:
+    """Measures short chains of layers on a device, and stores a model of its kernels for each precision."""
+    device = _device(settings)
+    display.say("device", describe(device))
+    run = OperatorsRun(
+        probes=settings.probes,
+        blocks=settings.calibration.blocks,
+        refresh=settings.calibration.refresh,
+        seed=settings.seed,
+        exporter=settings.deploy.exporter,
+    )
+    precisions = _precisions(settings, device)
+    models = calibrate_operators(device, precisions, run, display)
+    display.say("model", f"{device_folders()[0] / device.name}/   it serves every space; searches use it by themselves")
+    return models
+
+
+def _device(settings: CalibrateSettings) -> Device:
     device = load_device(settings.device, device_folders())
-    if settings.where is not None:
-        if settings.where != "offline":
-            raise unknown_name("where", "place", settings.where, ["offline"])
-        folder = Path("latency_models") / device.name / "offline"
-        device = replace(device, where=Offline(folder=folder))
+    if settings.where is None:
+        return device
+    if settings.where != "offline":
+        raise unknown_name("where", "place", settings.where, ["offline"])
+    return replace(device, where=Offline(folder=Path("latency_models") / device.name / "offline"))
+
+
+def _subject(settings: CalibrateSettings, display: Display) -> Subject:
+    device = _device(settings)
     space = find_space(settings.space) if isinstance(settings.space, str) else settings.space
     if settings.input is None:
         task = image_classification(settings.data.load())
@@ -90,10 +116,10 @@ def _input_shape(text: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _precisions(settings: CalibrateSettings, subject: Subject) -> Sequence[Precision]:
+def _precisions(settings: CalibrateSettings, device: Device) -> Sequence[Precision]:
     if settings.precisions is None:
-        wanted = [subject.device.precision, *(subject.precision_of(name) for name in settings.deploy.precisions)]
-        return list(dict.fromkeys(wanted))
+        exported = [device_precision(name, settings.deploy) for name in settings.deploy.precisions]
+        return list(dict.fromkeys([device.precision, *exported]))
     for name in settings.precisions:
         if name not in PRECISIONS:
             raise unknown_name("precisions", "precision", name, PRECISIONS)

@@ -6,18 +6,29 @@ or an estimate from its card.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from nas.commands.calibrate import Calibrated, CalibrationRun, calibrate, stored_models
 from nas.commands.display import Display
-from nas.commands.setup import Setup
-from nas.commands.subject import Subject
+from nas.commands.setup import Setup, device_folders
+from nas.commands.subject import Subject, device_precision
 from nas.device.card import Device, Precision
+from nas.device.operators_store import load_operators, operators_file
 from nas.device.predictor import LatencyPredictor
 from nas.device.roofline import RooflinePredictor
+from nas.device.store import PredictorMisfitError
 from nas.device.where.places import Nowhere, Offline
 from nas.errors import UserError
+
+
+class Estimate(LatencyPredictor, Protocol):
+    """A prediction that says how wide its bound is."""
+
+    def bound_text(self, confidence: float) -> str:
+        """E.g. ``2.8 times the estimate``."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,12 +38,13 @@ class DeviceModels:
     Attributes:
         device: that they belong to.
         calibrated: precision -> latency model that was fitted to measurements.
-        estimated: precision -> estimate from the device's card.
+        estimated: precision -> prediction without measured networks of the space: from a model of the device's
+            kernels, else from its card.
     """
 
     device: Device
     calibrated: Mapping[Precision, Calibrated]
-    estimated: Mapping[Precision, RooflinePredictor]
+    estimated: Mapping[Precision, Estimate]
 
     @property
     def key(self) -> str:
@@ -69,13 +81,15 @@ class DeviceModels:
         return self.estimated.get(precision)
 
     def source(self, precision: Precision) -> str:
-        """``calibrated`` or ``estimated``."""
-        return "calibrated" if precision in self.calibrated else "estimated"
+        """``calibrated``, ``operators`` or ``estimated``."""
+        if precision in self.calibrated:
+            return "calibrated"
+        return "estimated" if isinstance(self.estimated.get(precision), RooflinePredictor) else "operators"
 
     def to_record(self) -> dict[str, object]:
         """Its entry in ``latency_models`` of a manifest, by precision."""
         records: dict[str, object] = {str(name): model.to_record() for name, model in self.calibrated.items()}
-        return {**{str(name): {"source": "estimated"} for name in self.estimated}, **records}
+        return {**{str(name): {"source": self.source(name)} for name in self.estimated}, **records}
 
 
 def latency_models(setup: Setup, display: Display) -> tuple[DeviceModels, ...]:
@@ -90,14 +104,16 @@ def latency_models(setup: Setup, display: Display) -> tuple[DeviceModels, ...]:
 
 def _models_of(setup: Setup, device: Device, display: Display) -> DeviceModels:
     subject = Subject.of(setup, device)
-    exported = [subject.precision_of(name) for name in setup.settings.deploy.precisions]
+    deploy = setup.settings.deploy
+    exported = [device_precision(name, deploy) for name in deploy.precisions]
     wanted = list(dict.fromkeys([device.precision, *exported]))
     refresh = setup.settings.calibration.refresh
     found = {} if refresh else stored_models(subject, wanted, display)
-    missing = [precision for precision in wanted if precision not in found]
-    estimated: dict[Precision, RooflinePredictor] = {}
+    estimated: dict[Precision, Estimate] = {} if refresh else _of_operators(subject, wanted, display)
+    estimated = {precision: one for precision, one in estimated.items() if precision not in found}
+    missing = [precision for precision in wanted if precision not in {*found, *estimated}]
     if missing and isinstance(device.where, Nowhere | Offline):
-        estimated = _estimates(subject, missing, display)
+        estimated |= _of_card(subject, missing, display)
         if device.precision not in {*found, *estimated}:
             raise _cannot_know(device, setup)
     elif missing:
@@ -114,8 +130,26 @@ def _models_of(setup: Setup, device: Device, display: Display) -> DeviceModels:
     return models
 
 
-def _estimates(subject: Subject, precisions: list[Precision], display: Display) -> dict[Precision, RooflinePredictor]:
-    found = {}
+def _of_operators(subject: Subject, precisions: Sequence[Precision], display: Display) -> dict[Precision, Estimate]:
+    """Predictions from a model of the device's kernels (`nas calibrate operators=true`), where one is stored."""
+    found: dict[Precision, Estimate] = {}
+    for precision in precisions:
+        for folder in device_folders():
+            file = folder / subject.device.name / operators_file(precision)
+            if not file.is_file():
+                continue
+            try:
+                model = load_operators(file, device=subject.device, precision=precision)
+            except PredictorMisfitError as reason:
+                display.note(f"a stored model of operators does not fit: {reason.where}: {reason.problem}")
+                continue
+            found[precision] = model.predictor(subject.scope(precision), subject.costs)
+            break
+    return found
+
+
+def _of_card(subject: Subject, precisions: Sequence[Precision], display: Display) -> dict[Precision, Estimate]:
+    found: dict[Precision, Estimate] = {}
     for precision in precisions:
         try:
             found[precision] = RooflinePredictor.for_scope(subject.scope(precision), subject.costs)
@@ -143,4 +177,8 @@ def _tell(models: DeviceModels, setup: Setup, display: Display) -> None:
         else:
             estimate = models.estimated[precision]
             bound = f"{setup.settings.confidence:.0%} bound {estimate.bound_text(setup.settings.confidence)}"
-            display.say("latency", f"{name}{role}: estimated from the device's card, not measured; {bound}")
+            basis = {
+                "operators": "predicted from its kernels, no network of this space measured",
+                "estimated": "estimated from the device's card, not measured",
+            }[models.source(precision)]
+            display.say("latency", f"{name}{role}: {basis}; {bound}")

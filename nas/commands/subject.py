@@ -58,9 +58,9 @@ class Subject:
             precision=precision,
         )
 
-    def precision_of(self, exported: str) -> Precision:
-        """The precision of a device for that of an exported file: INT8 files differ by the sign of activations."""
-        if exported == "int8":
-            signed = (self.deploy.activations or host_activations()) == "signed"
-            return "int8-signed" if signed else "int8"
-        return "float16" if exported == "float16" else "float32"
+
+def device_precision(exported: str, deploy: DeployOptions) -> Precision:
+    """The precision of a device for that of an exported file: INT8 files differ by the sign of activations."""
+    if exported == "int8":
+        return "int8-signed" if (deploy.activations or host_activations()) == "signed" else "int8"
+    return "float16" if exported == "float16" else "float32"

@@ -35,7 +35,7 @@ class PredictedLatency:
         latency_ms: expected.
         upper_ms: bound that holds with probability ``confidence``.
         confidence: in (0, 1).
-        source: what predicted it: ``calibrated`` or ``estimated``.
+        source: what predicted it: ``calibrated``, ``operators`` or ``estimated``.
     """
 
     latency_ms: float
