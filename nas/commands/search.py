@@ -197,7 +197,12 @@ class _Search:
     def _explore(self, folder: RunFolder, plan: Plan, workers: Workers) -> History:
         settings, started = self.setup.settings, time.monotonic()
         screen = CountedScreen(self.screen)
-        problem = SearchProblem(space=self.setup.space, objectives=self.setup.objectives, screen=screen)
+        problem = SearchProblem(
+            space=self.setup.space,
+            objectives=self.setup.objectives,
+            screen=screen,
+            limits=tuple(budget for budget in self.setup.budgets if not budget.metric.known_before_training),
+        )
         what = Exploration(
             topic="search",
             strategy=settings.strategy,

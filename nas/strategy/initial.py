@@ -15,8 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nas.problem.history import History
-from nas.space.moves import sample
-from nas.strategy.novelty import anywhere
+from nas.strategy.novelty import anywhere, draw
 from nas.strategy.problem import Population, SearchProblem
 
 POOL = 1024  # draws from which the nearest to each target is taken
@@ -33,7 +32,7 @@ def initial_design(
     """
     known = [objective for objective in problem.objectives if objective.metric.known_before_training]
     if known:
-        pool = sample(problem.space, POOL, rng)
+        pool = draw(problem, POOL, rng)
         screening = problem.screen(pool)
         values = screening.predicted.get(known[0].key, np.full(len(pool), np.nan))
         usable = screening.feasible & (values > 0) & np.isfinite(values)

@@ -20,6 +20,13 @@ ROUNDS = 4  # batches of mutants
 NEIGHBOURHOODS = 64  # rows whose neighbours are tried at most
 
 
+def draw(problem: SearchProblem, n: int, rng: np.random.Generator) -> Population:
+    """``(n, m)`` rows drawn from the space (`nas.space.moves.sample`), or from the rows there are."""
+    if problem.rows is None:
+        return sample(problem.space, n, rng)
+    return problem.rows[rng.integers(len(problem.rows), size=n)]
+
+
 def select_new(
     problem: SearchProblem, history: History, pending: Population, n: int, batches: Iterable[Population]
 ) -> Population:
@@ -65,6 +72,9 @@ def anywhere(problem: SearchProblem, history: History, n: int, rng: np.random.Ge
     which were feasible, come last.
     """
     space = problem.space
+    if problem.rows is not None:
+        yield rng.permutation(problem.rows)
+        return
     small = space.size <= ENUMERATE_AT_MOST
     budget = min(SAMPLE_AT_MOST, space.size // 4) if small else SAMPLE_AT_MOST
     size = max(16, 4 * n)

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.problem.goals import Objective
+from nas.problem.goals import Budget, Objective
 from nas.problem.history import History
 from nas.space.space import SearchSpace
 
@@ -42,19 +42,38 @@ class Screening:
         return self.upper[key] if key in self.upper else self.predicted[key]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SearchProblem:
-    """What to search for.
+    """What to search for. Equal to itself only.
 
     Attributes:
         space: where.
         objectives: what to push, at least one.
         screen: (n, m) population -> what is known of it before training; judges each row by itself.
+        limits: budgets on metrics that only training can tell. They do not make a row infeasible: a strategy may learn
+            to keep them.
+        rows: ``(r, m)`` all rows there are, where these are few among those of the space (a sparse table); None: what
+            the screen admits.
+        structure: a space with the same choices and options whose networks describe the rows, where those of
+            ``space`` do not (the rows of a table); None: ``space`` itself.
     """
 
     space: SearchSpace
     objectives: tuple[Objective, ...]
     screen: Callable[[Population], Screening]
+    limits: tuple[Budget, ...] = ()
+    rows: Population | None = None
+    structure: SearchSpace | None = None
+
+    def __post_init__(self) -> None:
+        if self.structure is not None:
+            theirs = [(choice.num_options, choice.parent, choice.when) for choice in self.structure.choices]
+            assert theirs == [(choice.num_options, choice.parent, choice.when) for choice in self.space.choices]
+
+    @property
+    def described(self) -> SearchSpace:
+        """The space whose networks describe the rows."""
+        return self.space if self.structure is None else self.structure
 
 
 class SearchStrategy(Protocol):
