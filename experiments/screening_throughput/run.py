@@ -28,8 +28,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from nas.commands.calibrate import latency_models
 from nas.commands.display import Display, Silent
+from nas.commands.latency import latency_models
 from nas.commands.settings import CalibrationOptions, SearchSettings
 from nas.commands.setup import prepare
 from nas.deploy.options import DeployOptions
@@ -68,7 +68,8 @@ def predictor_of(display: Display, *, samples: int) -> CostPredictor:
         deploy=DeployOptions(precisions=("float32",)), calibration=CalibrationOptions(samples=samples)
     )
     setup = prepare(settings, Silent())
-    model = latency_models(setup, display)["float32"]
+    model = latency_models(setup, display)[0].calibrated["float32"]
+    assert isinstance(model.predictor, CostPredictor)
     shape, classes = setup.task.input_shape, setup.task.num_classes
     fresh = PopulationCosts(setup.space, input_shape=shape, num_classes=classes)
     return replace(model.predictor, costs=fresh)
@@ -118,7 +119,7 @@ def breakdown(number: int, *, samples: int) -> None:
     user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
     print(f"first {ENCODE}: {user:.2f} s in user mode, {system:.2f} s in the kernel")
     steps: dict[str, float] = defaultdict(float)
-    for name in ("build_layer", "trace_layer", "figures_of"):
+    for name in ("build_layer", "figures_of"):
         setattr(stage_figures, name, counted(steps, name, getattr(stage_figures, name)))
     for collector in (True, False):
         steps.clear()

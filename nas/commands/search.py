@@ -181,7 +181,7 @@ class _Search:
                 f"holds no complete candidate that keeps the budgets, out of {len(history)}",
                 f"the first error is: {_first_error(history)}",
             )
-        factor = max(1.0, settings.run.final_epochs / settings.run.epochs)
+        factor = max(1.0, settings.run.final_epochs / settings.run.rungs[-1].epochs)
         limit = self.evaluate.time_limit_seconds
         work = FinalistWork(
             evaluate=replace(self.evaluate, time_limit_seconds=None if limit is None else limit * factor),
