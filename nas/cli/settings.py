@@ -29,6 +29,7 @@ def settings_from_config(config: Mapping[str, object]) -> SearchSettings:
         budget=as_mapping(config, "budget"),
         confidence=confidence,
         seed=seed,
+        scores=_names(config, "scores"),
         run=_record(RunOptions, config, "run"),
         calibration=_record(CalibrationOptions, config, "calibration"),
         allow=allow,
