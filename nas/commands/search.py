@@ -34,10 +34,13 @@ from nas.run.folder import RunFolder
 from nas.run.front import FrontFile
 from nas.run.loop import Stopped
 from nas.run.runner import Workers, now
-from nas.strategy.problem import SearchProblem
+from nas.strategy.problem import SearchProblem, SearchStrategy
 from nas.strategy.random_search import RandomSearch
 from nas.strategy.screening import CountedScreen
 from nas.train.evaluate import TrainingEvaluate
+from nas.train.scores.aggregate import AGGREGATES
+from nas.train.scores.population import PopulationScores
+from nas.train.scores.preselect import Preselect
 
 _BASELINE_SEED = 1_000_003  # added to the seed, so that the baseline does not repeat the search's first draws
 
@@ -205,7 +208,7 @@ class _Search:
         )
         what = Exploration(
             topic="search",
-            strategy=settings.strategy,
+            strategy=_strategy(self.setup),
             file=folder.history_file,
             candidates=settings.run.candidates,
             seed=settings.seed,
@@ -277,6 +280,16 @@ class Interrupted(KeyboardInterrupt):
         self.folder = folder
         command = f"nas search run.resume={shlex.quote(str(folder))}"
         super().__init__(f"stopped: {recorded} of {total} candidates are recorded. Go on with: {command}")
+
+
+def _strategy(setup: Setup) -> SearchStrategy:
+    """The strategy, behind scores of untrained networks where the settings ask for them."""
+    settings = setup.settings
+    if not settings.scores:
+        return settings.strategy
+    names = tuple(dict.fromkeys(name for given in settings.scores for name in AGGREGATES.get(given, (given,))))
+    scores = PopulationScores(setup.space, setup.task, names, allow=tuple(settings.allow))
+    return Preselect(strategy=settings.strategy, scores=scores)
 
 
 def _added(earlier: Any, proposed: int, broken: Mapping[str, int]) -> dict[str, object]:
