@@ -22,7 +22,7 @@ from nas.commands.plan import Plan, make_plan
 from nas.commands.run_folder import check_folder, check_resumable, open_folder
 from nas.commands.screen import search_screen, units_ms
 from nas.commands.settings import SearchSettings
-from nas.commands.setup import Setup, prepare
+from nas.commands.setup import Setup, prepare, score_names
 from nas.deploy.finalist import FinalistWork
 from nas.errors import UserError
 from nas.problem.evaluation import Evaluation
@@ -38,7 +38,6 @@ from nas.strategy.problem import SearchProblem, SearchStrategy
 from nas.strategy.random_search import RandomSearch
 from nas.strategy.screening import CountedScreen
 from nas.train.evaluate import TrainingEvaluate
-from nas.train.scores.aggregate import AGGREGATES
 from nas.train.scores.population import PopulationScores
 from nas.train.scores.preselect import Preselect
 
@@ -287,8 +286,7 @@ def _strategy(setup: Setup) -> SearchStrategy:
     settings = setup.settings
     if not settings.scores:
         return settings.strategy
-    names = tuple(dict.fromkeys(name for given in settings.scores for name in AGGREGATES.get(given, (given,))))
-    scores = PopulationScores(setup.space, setup.task, names, allow=tuple(settings.allow))
+    scores = PopulationScores(setup.space, setup.task, score_names(settings.scores), allow=tuple(settings.allow))
     return Preselect(strategy=settings.strategy, scores=scores)
 
 

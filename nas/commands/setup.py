@@ -19,6 +19,8 @@ from nas.model.population_costs import PopulationCosts
 from nas.problem.goals import Budget, Objective, budgets_from, objectives_from
 from nas.problem.metrics import METRICS
 from nas.space.space import SearchSpace
+from nas.train.scores.aggregate import AGGREGATES
+from nas.train.scores.network import check_scores
 from nas.train.task import ImageClassification, image_classification
 from nas.units import format_quantity, format_size
 
@@ -63,6 +65,7 @@ def device_folders() -> list[Path]:
 
 def prepare(settings: SearchSettings, display: Display) -> Setup:
     """Loads and checks everything that a search is told. Raises `UserError` for what does not fit."""
+    check_scores(score_names(settings.scores))
     devices = _devices(settings.device)
     names = [device.name for device in devices]
     objectives = objectives_from(list(settings.objectives), device=names)
@@ -97,6 +100,11 @@ def describe(device: Device) -> str:
     """``pixel-3  onnxruntime, 1 thread, batch 1, float32, ssh pi@pixel``"""
     threads = f"{device.threads} thread{'s' if device.threads > 1 else ''}"
     return f"{device.name}  {device.runtime}, {threads}, batch {device.batch}, {device.precision}, {device.where}"
+
+
+def score_names(given: Sequence[str]) -> tuple[str, ...]:
+    """The scores that names of scores and of aggregates mean, each once."""
+    return tuple(dict.fromkeys(name for one in given for name in AGGREGATES.get(one, (one,))))
 
 
 def _with_card_limits(budget: Mapping[str, object], devices: Sequence[Device]) -> dict[str, object]:
