@@ -257,6 +257,7 @@ class _Search:
             device=self.setup.device.name,
             width=shutil.get_terminal_size((120, 24)).columns,
             confidence=self.setup.settings.confidence,
+            estimated=[on.device.name for on in self.models if not on.measurable],
         )
         figures: dict[str, object] = {
             "folder": str(folder.path),

@@ -243,7 +243,7 @@ def _front_of(costs: Floats, *, chunk: int = 2000) -> NDArray[np.intp]:
 def _value(record: Record, key: str) -> float | None:
     for source in ("metrics", "predicted"):
         values = record.get(source)
-        if isinstance(values, Mapping) and key in values:
+        if isinstance(values, dict) and key in values:
             value = number(values[key])
             if value is not None:
                 return value

@@ -9,16 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nas.report.intervals import wilson
+from nas.report.quantities import device_column
 from nas.report.records import Record, mapping, number, sequence, truth
 
 _COSTS = ("macs", "parameters", "size_bytes", "peak_activation_bytes")
 _PLAIN = ("digest", "precision", "accuracy", "non_dominated", "accepted", "reason", "path", *_COSTS)
-_OF_DEVICE = ("predicted_latency_ms.", "latency_upper_ms.", "latency_ms.")
 
 
 def choice_columns(columns: Iterable[str]) -> list[str]:
     """The columns of ``front.csv`` that hold choices: all that the contract does not name."""
-    return [name for name in columns if name not in _PLAIN and not name.startswith(_OF_DEVICE)]
+    return [name for name in columns if name not in _PLAIN and device_column(name) is None]
 
 
 def file_entries(
@@ -32,8 +32,9 @@ def file_entries(
         num_test: test samples of the run, where a file's own manifest does not say.
 
     Returns:
-        Entries with ``costs``, ``predicted`` and ``upper`` by metric key, accuracy with its 95 % Wilson interval,
-        flags (None where unknown), the path, the choices and the facts of the file's manifest.
+        Entries with ``costs`` (counted or measured), ``predicted`` and ``upper`` by metric key, accuracy with its 95 %
+        Wilson interval, flags (None where unknown), the path, the choices, the facts of the file's manifest, and by
+        device what is known of its ``timings`` there.
     """
     return [_entry(row, _facts(mapping(models.get(row["digest"])), row), num_test) for row in front]
 
@@ -44,15 +45,14 @@ def _entry(row: Mapping[str, str], facts: Mapping[str, Any], num_test: int | Non
     inside = accuracy is not None and 0 <= accuracy <= 1
     interval = wilson(accuracy or 0.0, samples) if inside and samples else None
     costs = {key: number(row.get(key)) for key in _COSTS}
-    costs |= {key: number(value) for key, value in row.items() if key.startswith("latency_ms.")}
     return {
         "digest": row["digest"],
         "precision": row.get("precision", ""),
         "accuracy": accuracy,
         "interval": interval,
-        "costs": {key: value for key, value in costs.items() if value is not None},
-        "predicted": _by_device(row, "predicted_latency_ms."),
-        "upper": _by_device(row, "latency_upper_ms."),
+        "costs": {key: value for key, value in costs.items() if value is not None} | _of_devices(row, "measured"),
+        "predicted": _of_devices(row, "predicted"),
+        "upper": _of_devices(row, "upper"),
         "non_dominated": truth(row.get("non_dominated")),
         "accepted": truth(row.get("accepted")),
         "reason": row.get("reason", ""),
@@ -63,34 +63,49 @@ def _entry(row: Mapping[str, str], facts: Mapping[str, Any], num_test: int | Non
     }
 
 
-def _by_device(row: Mapping[str, str], prefix: str) -> dict[str, float]:
-    """Figures of columns ``<prefix><device>``, under the key of the measured latency that they are about."""
-    found = {f"latency_ms.{key[len(prefix) :]}": number(row[key]) for key in row if key.startswith(prefix)}
-    return {key: value for key, value in found.items() if value is not None}
+def _of_devices(row: Mapping[str, str], part: str) -> dict[str, float]:
+    """Metric key -> figure, of the columns that hold this part (measured, predicted, upper) of a device's figures."""
+    found = {}
+    for column, text in row.items():
+        said = device_column(column)
+        value = number(text)
+        if said is not None and said[0] == part and value is not None:
+            found[said[1]] = value
+    return found
 
 
 def _facts(manifest: Mapping[str, Any], row: Mapping[str, str]) -> dict[str, Any]:
     """What the model folder's manifest adds to a row of the front; None or empty for whatever it does not say."""
     entry = _file_entry(manifest, row)
-    # Of the run's first device; the others have their figures in the row.
-    first: object = next(iter(mapping(entry.get("latencies")).values()), {})
-    latency = mapping(mapping(first).get("measured"))
     samples = number(entry.get("num_test_samples"))
+    signed = mapping(entry.get("quantisation")).get("activations") == "signed"
     return {
         "num_samples": int(samples) if samples and samples >= 1 else None,
-        "spread": number(latency.get("spread")),
-        "timing_note": str(latency.get("note") or ""),
-        "settled": truth(latency.get("settled")),
-        "blocks": number(latency.get("blocks")),
-        "runs": number(latency.get("runs")),
-        "p90_ms": number(latency.get("p90_ms")),
-        "host": {key: str(value) for key, value in mapping(latency.get("host")).items() if value not in (None, "")},
+        # As devices see it: INT8 files differ by the sign of their activations.
+        "device_precision": "int8-signed" if signed else str(row.get("precision", "")),
+        "timings": {name: _timing(mapping(value)) for name, value in mapping(entry.get("latencies")).items()},
         "agreement": number(entry.get("agreement")),
         "max_abs_error": number(entry.get("max_abs_error")),
         "quality_reason": str(entry.get("quality_reason") or ""),
         "verification": str(entry.get("verification") or ""),
         "sha256": str(entry.get("sha256") or ""),
         "runtime": " ".join(str(entry[key]) for key in ("runtime", "runtime_version") if entry.get(key)),
+    }
+
+
+def _timing(latency: Mapping[str, Any]) -> dict[str, Any]:
+    """How a file was timed on a device, and where its prediction there comes from."""
+    measured = mapping(latency.get("measured"))
+    return {
+        "measured": bool(measured),
+        "source": str(latency.get("source") or ""),
+        "spread": number(measured.get("spread")),
+        "note": str(measured.get("note") or ""),
+        "settled": truth(measured.get("settled")),
+        "blocks": number(measured.get("blocks")),
+        "runs": number(measured.get("runs")),
+        "p90_ms": number(measured.get("p90_ms")),
+        "host": {key: str(value) for key, value in mapping(measured.get("host")).items() if value not in (None, "")},
     }
 
 

@@ -30,9 +30,7 @@ def latency_panels(
 def _panels_of_device(
     latency_models: Mapping[str, Any], files: Sequence[Mapping[str, Any]], *, key: str
 ) -> list[dict[str, Any]]:
-    precisions = dict.fromkeys(
-        [*latency_models, *(str(file["precision"]) for file in files if key in file["predicted"])]
-    )
+    precisions = dict.fromkeys([*latency_models, *(_precision(file) for file in files if key in file["predicted"])])
     panels = []
     for precision in precisions:
         model = mapping(latency_models.get(precision))
@@ -49,10 +47,15 @@ def _panels_of_device(
                 "cross_validated": mapping(model.get("quality")).get("cross_validated") is True,
                 "points": _thinned(points),
                 "num_points": len(points),
-                "exported": exported_check([file for file in files if file["precision"] == precision], key=key),
+                "exported": exported_check([file for file in files if _precision(file) == precision], key=key),
             }
         )
     return panels
+
+
+def _precision(file: Mapping[str, Any]) -> str:
+    """Of a file, as devices see it."""
+    return str(file.get("device_precision") or file["precision"])
 
 
 def exported_check(files: Sequence[Mapping[str, Any]], *, key: str) -> dict[str, Any]:

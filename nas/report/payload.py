@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from nas.report.audit import audit_part
+from nas.report.devices import broken, compared, devices_of, serving
 from nas.report.evaluations import (
     Evaluations,
     best_so_far,
@@ -38,13 +40,16 @@ def build_payload(records: RunRecords) -> dict[str, Any]:
     manifest = records.manifest
     num_test = number(mapping(manifest.get("data")).get("num_test"))
     files = file_entries(records.front, records.models, num_test=int(num_test) if num_test and num_test >= 1 else None)
-    latencies = _latencies(records, files)
+    devices = devices_of(manifest, records.front)
+    latencies = _latencies(records, files, devices)
     objectives = _objectives(manifest, latencies)
     search = Evaluations(records=records.history, objectives=objectives)
     baseline = Evaluations(records=records.baseline, objectives=objectives)
-    axes = [*latencies, *(key for key in _COSTS if _known(key, files, search))]
+    axes = [*latencies, *(key for key in _further_costs(files) if _known(key, files, search))]
     budgets = _budgets(manifest)
-    keys = dict.fromkeys(["accuracy", *latencies, *_COSTS, *objectives, *(budget["key"] for budget in budgets)])
+    files = _judged(files, devices, budgets)
+    asked = [*objectives, *(budget["key"] for budget in budgets)]
+    keys = dict.fromkeys(["accuracy", *latencies, *_COSTS, *_further_costs(files), *asked])
     payload = {
         "format": PAYLOAD_FORMAT,
         "name": records.folder.resolve().name,
@@ -55,8 +60,19 @@ def build_payload(records: RunRecords) -> dict[str, Any]:
         "objectives": list(objectives),
         "budgets": budgets,
         "num_test": num_test,
+        "devices": devices,
         "files": files,
+        "serving": serving(devices, files, budgets),
         "search": _search_part(search, baseline, axes, manifest),
+        "audit": audit_part(
+            records,
+            search=search,
+            baseline=baseline,
+            box=reference_box([search, baseline], _limits(manifest)),
+            files=files,
+            latencies=latencies,
+            budgets=budgets,
+        ),
         "latency_panels": latency_panels(mapping(manifest.get("latency_models")), files, keys=latencies),
         "forecast": _forecast(manifest),
         "about": _about(manifest),
@@ -76,13 +92,35 @@ def _not_exported(records: RunRecords) -> list[str]:
     ]
 
 
-def _latencies(records: RunRecords, files: list[dict[str, Any]]) -> list[str]:
+def _judged(
+    files: list[dict[str, Any]], devices: list[dict[str, Any]], budgets: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The files with what they are compared by, the budgets that they break, and whether they are refused otherwise."""
+    unreached = [device["name"] for device in devices if not device["measurable"]]
+    result = []
+    for file in files:
+        entry = {**file, **compared(file, unreached)}
+        entry["broken"] = broken(entry, budgets)
+        entry["refused"] = bool(file["quality_reason"]) or (file["accepted"] is False and not entry["broken"])
+        result.append(entry)
+    return result
+
+
+def _further_costs(files: list[dict[str, Any]]) -> list[str]:
+    """Costs beside latencies: of files, then of devices (energy, RAM)."""
+    keys = [key for file in files for part in ("costs", "predicted") for key in file[part] if "." in key]
+    return [*_COSTS, *dict.fromkeys(key for key in keys if not key.startswith("latency_ms."))]
+
+
+def _latencies(records: RunRecords, files: list[dict[str, Any]], devices: list[dict[str, Any]]) -> list[str]:
     """Latency keys that anything knows of, that of the run's device first."""
     keys = [key for file in files for key in (*file["costs"], *file["predicted"])]
     keys += [str(key) for key in sequence(records.manifest.get("objectives"))]
     for record in records.history[:50]:
         keys += [*mapping(record.get("predicted")), *mapping(record.get("metrics"))]
-    return latency_keys(keys, first=first_device(records.manifest))
+    known = set(keys)
+    ordered = [device["key"] for device in devices if device["key"] in known]
+    return latency_keys([*ordered, *keys], first=first_device(records.manifest))
 
 
 def _objectives(manifest: Record, latencies: list[str]) -> tuple[str, ...]:
@@ -91,7 +129,9 @@ def _objectives(manifest: Record, latencies: list[str]) -> tuple[str, ...]:
 
 
 def _known(key: str, files: list[dict[str, Any]], search: Evaluations) -> bool:
-    return any(key in file["costs"] for file in files) or bool(np.isfinite(search.values(key)).any())
+    return any(key in file["costs"] or key in file["predicted"] for file in files) or bool(
+        np.isfinite(search.values(key)).any()
+    )
 
 
 def _budgets(manifest: Record) -> list[dict[str, Any]]:

@@ -68,6 +68,23 @@ def quantities(keys: Iterable[str]) -> dict[str, Mapping[str, object]]:
     return {key: asdict(quantity(key)) for key in keys}
 
 
+def device_column(column: str) -> tuple[str, str] | None:
+    """What a column of ``front.csv`` says of a device: its part and the metric key that it is about.
+
+    Returns:
+        ``("measured", "latency_ms.d")`` of ``latency_ms.d``, ``("predicted", …)`` of ``predicted_latency_ms.d``,
+        ``("upper", …)`` of ``latency_upper_ms.d``; None for a column that is about no device.
+    """
+    name, point, device = column.partition(".")
+    part, plain = "measured", name
+    if name.startswith("predicted_"):
+        part, plain = "predicted", name.removeprefix("predicted_")
+    elif "_upper_" in name:
+        part, plain = "upper", name.replace("_upper_", "_", 1)
+    metric = _BY_NAME.get(plain)
+    return (part, f"{plain}.{device}") if point and device and metric is not None and metric.of_device else None
+
+
 def latency_keys(keys: Iterable[str], *, first: str = "") -> list[str]:
     """The latency keys among ``keys``, each once, in order, that of the device ``first`` leading."""
     found = list(dict.fromkeys(key for key in keys if key.startswith("latency_ms.")))

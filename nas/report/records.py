@@ -94,6 +94,8 @@ def first_device(manifest: Record) -> str:
 
 def number(value: object) -> float | None:
     """``value`` as a finite float, or None if it is none (missing, text, NaN, infinite)."""
+    if type(value) is float:  # the usual case, a million times a report
+        return value if math.isfinite(value) else None
     if isinstance(value, bool) or value is None:
         return None
     try:

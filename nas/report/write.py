@@ -31,13 +31,17 @@ SCRIPTS = (
     "ladder.js",
     "front.js",
     "models.js",
+    "devices.js",
     "latency.js",
     "history.js",
+    "audit.js",
+    "causes.js",
+    "trade.js",
     "space.js",
     "about.js",
     "main.js",
 )
-STYLES = ("page.css", "blocks.css", "picker.css", "plots.css", "tables.css", "print.css")
+STYLES = ("page.css", "blocks.css", "picker.css", "plots.css", "tables.css", "audit.css", "print.css")
 
 
 def write_report(folder: Path) -> Path:
@@ -53,7 +57,9 @@ def write_report(folder: Path) -> Path:
     payload = build_payload(records)
     device = first_device(records.manifest)
     confidence = next((budget["confidence"] for budget in payload["budgets"] if budget["confidence"]), None)
-    page = render_page(payload, table=front_table(records.front, device=device, width=160, confidence=confidence))
+    estimated = [entry["name"] for entry in payload["devices"] if entry["estimated"]]
+    table = front_table(records.front, device=device, width=160, confidence=confidence, estimated=estimated)
+    page = render_page(payload, table=table)
     path = Path(folder) / "report.html"
     draft = path.with_name(".report.html.part")
     # Lone surrogates, from names of files that are no text, have no place in UTF-8.

@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from devices_example import write_devices_folder
 from run_folder_example import write_run_folder
 
 
@@ -18,5 +19,15 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from nas.report.write import write_report
 
     folder = write_run_folder(tmp_path_factory.mktemp("runs") / "invented & <run>")
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def devices_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run of invented data for three devices with its report; not to be changed."""
+    from nas.report.write import write_report
+
+    folder = write_devices_folder(tmp_path_factory.mktemp("runs") / "devices")
     write_report(folder)
     return folder

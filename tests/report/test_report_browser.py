@@ -30,9 +30,9 @@ FLAGS = [
 ]
 
 
-def shown(path: Path, profile: Path) -> tuple[str, list[str]]:
+def shown(path: Path, profile: Path, *flags: str) -> tuple[str, list[str]]:
     """The document after its scripts ran, without them, and what they wrote to the console."""
-    command = [str(BROWSER), *FLAGS, f"--user-data-dir={profile}", path.resolve().as_uri()]
+    command = [str(BROWSER), *FLAGS, *flags, f"--user-data-dir={profile}", path.resolve().as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, encoding="utf-8")
     document = re.sub(r"<script.*?</script>", "", done.stdout, flags=re.DOTALL)
     return document, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
@@ -47,12 +47,67 @@ def test_the_page_is_drawn_without_a_word_on_the_console(run_folder: Path, tmp_p
     assert console == []
     assert "could not be drawn" not in dom
     assert "<title>invented &amp; &lt;run&gt; · nas report</title>" in dom
-    for name in ("front", "latency", "history"):
+    for name in ("front", "latency", "history", "audit"):
         assert '<svg viewBox="0 0 ' in section(dom, name), name
     assert "<img" not in dom
     assert "&lt;/script&gt;&lt;script&gt;document.title='owned'" in section(dom, "about")
     assert "数字三" in section(dom, "about")
     assert section(dom, "models").count('<tr class="model') == len(build_payload(read_run(run_folder))["files"])
+
+
+def test_one_device_has_no_section_of_devices(run_folder: Path, tmp_path: Path) -> None:
+    dom, _ = shown(run_folder / "report.html", tmp_path / "profile")
+    assert 'id="devices"' not in dom
+    assert 'href="#devices"' not in dom
+
+
+def test_several_devices_have_a_front_each_and_a_row_a_file(devices_folder: Path, tmp_path: Path) -> None:
+    dom, console = shown(devices_folder / "report.html", tmp_path / "profile")
+    assert console == []
+    assert "could not be drawn" not in dom
+    payload = build_payload(read_run(devices_folder))
+    part = section(dom, "devices")
+    assert part.count('<svg viewBox="0 0 ') == len(payload["devices"]) == 3
+    assert part.count("<tbody><tr") == 1
+    table = part.split("<tbody>")[1].split("</tbody>")[0]
+    assert table.count("<tr") == len(payload["files"])
+    kept = sum(row["on"][device["name"]]["keeps"] for row in payload["serving"] for device in payload["devices"])
+    served = sum(row["all"] for row in payload["serving"])
+    assert table.count("✓") == kept + served
+    assert '<span class="tag">estimated</span>' in part
+    assert "never measured" in section(dom, "ship")
+
+
+@pytest.mark.parametrize("width", [420, 760, 1400])
+def test_no_part_is_wider_than_the_window(devices_folder: Path, tmp_path: Path, width: int) -> None:
+    text = (devices_folder / "report.html").read_text(encoding="utf-8")
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    probe = "document.body.dataset.wide = [innerWidth, document.documentElement.scrollWidth].join(' ');"
+    (tmp_path / "page.html").write_text(text.replace("</body>", f"<script>{probe}</script></body>"), encoding="utf-8")
+    dom, _ = shown(tmp_path / "page.html", tmp_path / "profile", f"--window-size={width},900")
+    found = re.search(r'data-wide="(\d+) (\d+)"', dom)
+    assert found
+    assert int(found.group(1)) == pytest.approx(width, abs=100)
+    assert int(found.group(2)) <= int(found.group(1))
+
+
+def test_the_audit_puts_its_questions_or_says_why_not(devices_folder: Path, tmp_path: Path) -> None:
+    dom, _ = shown(devices_folder / "report.html", tmp_path / "profile")
+    part = section(dom, "audit")
+    for text in ("rank like the final one", "gain over chance", "cost the milliseconds", "nearest cheaper", "relaxing"):
+        assert text in part, text
+    assert "After 64 trainings each" in part
+    folder = tmp_path / "run"
+    shutil.copytree(devices_folder, folder)
+    (folder / "baseline.jsonl").unlink()
+    lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()[:2]
+    (folder / "history.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    dom, console = shown(write_report(folder), tmp_path / "profile2")
+    assert console == []
+    part = section(dom, "audit")
+    assert "run.random_baseline=2" in part
+    assert "no rank correlation can be given" in part
+    assert "The data cannot tell" in part
 
 
 @pytest.mark.parametrize(

@@ -54,17 +54,40 @@ def test_a_row_is_joined_with_the_entry_of_its_own_file() -> None:
     assert entry["predicted"] == {"latency_ms.phone": 2.2}
     assert entry["upper"] == {"latency_ms.phone": 2.4}
     assert entry["interval"] == wilson(0.95, 100)
-    assert (entry["non_dominated"], entry["accepted"], entry["settled"]) == (True, False, False)
-    assert (entry["spread"], entry["sha256"], entry["runtime"]) == (0.01, "ff", "onnxruntime 1.0")
+    assert (entry["non_dominated"], entry["accepted"]) == (True, False)
+    assert (entry["sha256"], entry["runtime"]) == ("ff", "onnxruntime 1.0")
     assert entry["choices"] == {"kernel": "3"}
-    assert entry["host"] == {"cpu": "X"}
+
+
+def test_each_device_has_its_own_timing_and_one_that_was_not_measured_says_so() -> None:
+    (entry,) = file_entries([ROW], {"ab12": MANIFEST}, num_test=7)
+    phone, board = entry["timings"]["phone"], entry["timings"]["board"]
+    assert (phone["measured"], phone["settled"], phone["spread"], phone["host"]) == (True, False, 0.01, {"cpu": "X"})
+    assert (board["measured"], board["settled"], board["spread"]) == (False, None, None)
+
+
+def test_a_file_with_signed_activations_is_another_precision_to_devices() -> None:
+    signed = {"files": [{"path": "model.int8.onnx", "quantisation": {"activations": "signed"}}]}
+    (entry,) = file_entries([ROW], {"ab12": signed}, num_test=None)
+    assert (entry["precision"], entry["device_precision"]) == ("int8", "int8-signed")
+    models = {"phone": {"int8-signed": {"source": "estimated"}}}
+    (panel,) = latency_panels(models, [entry], keys=["latency_ms.phone"])
+    assert (panel["precision"], panel["estimated"], panel["exported"]["num_files"]) == ("int8-signed", True, 1)
+
+
+def test_energies_of_devices_are_no_choices() -> None:
+    row = ROW | {"energy_mj.phone": "3.5", "predicted_energy_mj.phone": "3", "energy_upper_mj.phone": "4"}
+    (entry,) = file_entries([row], {}, num_test=7)
+    assert choice_columns(row) == ["kernel", "width"]
+    figures = [entry[part]["energy_mj.phone"] for part in ("costs", "predicted", "upper")]
+    assert figures == [3.5, 3.0, 4.0]
 
 
 def test_without_a_manifest_the_run_says_how_many_samples_there_were() -> None:
     (entry,) = file_entries([ROW], {}, num_test=7)
     assert entry["num_samples"] == 7
     assert entry["interval"] == wilson(0.95, 7)
-    assert entry["settled"] is None
+    assert entry["timings"] == {}
 
 
 @pytest.mark.parametrize("accuracy", ["", "nan", "1.5", "-0.1"])
@@ -85,7 +108,7 @@ def test_an_accuracy_that_is_no_share_has_no_interval(accuracy: str) -> None:
 )
 def test_odd_manifests_are_taken_as_silent(manifest: dict[str, object]) -> None:
     (entry,) = file_entries([ROW], {"ab12": manifest}, num_test=None)
-    assert entry["spread"] is None
+    assert all(timing["spread"] is None for timing in entry["timings"].values())
     assert entry["interval"] is None
 
 

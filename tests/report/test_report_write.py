@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folder_example import HOSTILE, write_run_folder
 
+from nas.report import profile_page
 from nas.report.payload import build_payload
 from nas.report.records import read_run
 from nas.report.write import SCRIPTS, STYLES, json_for_script, render_page, write_report
 
-SECTIONS = ["ship", "front", "models", "latency", "history", "space", "about", "notes"]
+SECTIONS = ["ship", "front", "models", "devices", "latency", "history", "audit", "space", "about", "notes"]
 MANIFEST_KEYS = [
     *("format", "created", "finished", "command", "config", "overrides", "seed", "versions", "commit", "host", "space"),
     *("data", "objectives", "budgets", "devices", "latency_models", "forecast", "screened", "timings", "notes"),
@@ -117,7 +118,8 @@ def test_scripts_never_parse_text_as_markup_or_code() -> None:
 
 def test_every_asset_is_used() -> None:
     found = {path.name for path in (files("nas.report") / "assets").iterdir()}
-    assert found == {*SCRIPTS, *STYLES, "template.html"}
+    profile = {*profile_page.SCRIPTS, *profile_page.STYLES, "profile.html"}
+    assert found == {*SCRIPTS, *STYLES, "template.html"} | profile
 
 
 def test_braces_in_the_runs_strings_are_left_alone() -> None:
@@ -125,6 +127,11 @@ def test_braces_in_the_runs_strings_are_left_alone() -> None:
     text = render_page(payload, table="{{style}}")
     assert json.loads(Page(text).raw["script"][0]) == payload
     assert Page(text).raw["pre"][0] == "{{style}}"
+
+
+@pytest.fixture(scope="module")
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run_folder(tmp_path_factory.mktemp("runs") / "small", num_evaluations=20, baseline=False)
 
 
 def altered(run_folder: Path, target: Path, change: dict[str, Any]) -> Path:
@@ -136,9 +143,9 @@ def altered(run_folder: Path, target: Path, change: dict[str, Any]) -> Path:
 
 
 @pytest.mark.parametrize("value", [..., None, 7, "text", [None, 3, "x"], {"a": None, "b": [1]}], ids=repr)
-def test_any_missing_or_odd_manifest_entry_still_gives_a_report(run_folder: Path, tmp_path: Path, value: Any) -> None:
+def test_any_missing_or_odd_manifest_entry_still_gives_a_report(small_folder: Path, tmp_path: Path, value: Any) -> None:
     for key in MANIFEST_KEYS:
-        folder = altered(run_folder, tmp_path / key, {key: value})
+        folder = altered(small_folder, tmp_path / key, {key: value})
         page = Page(write_report(folder).read_text(encoding="utf-8"))
         assert len(json.loads(page.raw["script"][0])["files"]) > 4, key
 

@@ -1,22 +1,25 @@
 // What the parts of the page say about one exported file.
 
-const measuredOf = (file, data) => (data.latency ? file.costs[data.latency] : undefined);
+/** What a file is compared by on the run's first device: measured, or predicted where nobody can measure. */
+const latencyOf = (file, data) => (data.latency ? file.figures[data.latency] : undefined);
+const isMeasured = (file, key) => isNumber(file.costs[key]);
+const deviceOf = (key) => key.slice(key.indexOf(".") + 1);
+/** How a file was timed on the device of `key`; empty where it was not. */
+const timingOf = (file, key) => file.timings[deviceOf(key || ".")] || {};
+/** The predictions of a file on a device were made from the device's card, or by a predictor fitted to it. */
+const isEstimated = (file, device, data) => {
+  const source = (file.timings[device] || {}).source;
+  const known = data.devices.find((item) => item.name === device);
+  return source ? source === "estimated" : Boolean(known) && known.estimated.includes(file.device_precision);
+};
+const predictionName = (file, key, data) => (isEstimated(file, deviceOf(key), data) ? "estimated" : "predicted");
 const fileTitle = (file) => `${short(file.digest)} ${file.precision}`;
 const fileName = (file) => file.path.split(/[\\/]/).pop() || fileTitle(file);
 const intervalText = (file) =>
   file.interval ? `${percent(file.interval[0])}\u00a0… ${percent(file.interval[1])}` : "";
 
-/** The run's budgets that the measured figures of a file break. */
-const brokenBudgets = (file, data) =>
-  data.budgets.filter((budget) => {
-    const value = budget.key === "accuracy" ? file.accuracy : file.costs[budget.key];
-    if (!isNumber(value)) return false;
-    return data.quantities[budget.key].maximize ? value < budget.limit : value > budget.limit;
-  });
-
-/** Refused for something else than a budget that its measured figures break. */
-const refused = (file, data) =>
-  Boolean(file.quality_reason) || (file.accepted === false && !brokenBudgets(file, data).length);
+/** The run's budgets that a file breaks, by what was measured, or by its bound where nobody can measure. */
+const brokenBudgets = (file, data) => file.broken.map((place) => data.budgets[place]);
 
 /** Latencies that lie above the bound they were predicted to keep. */
 const brokenBounds = (file) => Object.keys(file.upper).filter((key) => file.costs[key] > file.upper[key]);
@@ -25,19 +28,20 @@ const brokenBounds = (file) => Object.keys(file.upper).filter((key) => file.cost
 function flags(file, data) {
   const found = [];
   brokenBudgets(file, data).forEach((budget) => found.push(["bad", "✕", `breaks the run's budget: ${budget.text}`]));
-  if (refused(file, data))
+  if (file.refused)
     found.push(["bad", "✕", `not accepted: ${file.quality_reason || file.reason || "no reason recorded"}`]);
-  if (file.settled === false)
-    found.push([
-      "warn",
-      "~",
-      `its timing did not settle${file.timing_note ? ` (${file.timing_note})` : ""}: measure it again on a quiet machine`,
-    ]);
+  Object.entries(file.timings)
+    .filter(([, timing]) => timing.settled === false)
+    .forEach(([device, timing]) => {
+      const where = data.devices.length > 1 ? ` on ${device}` : "";
+      const why = timing.note ? ` (${timing.note})` : "";
+      found.push(["warn", "~", `its timing${where} did not settle${why}: measure it again on a quiet machine`]);
+    });
   brokenBounds(file).forEach((key) => {
     found.push([
       "warn",
       "↑",
-      `measured above its predicted bound of ${formatMetric(file.upper[key], data.quantities[key])}`,
+      `measured above its predicted bound of ${formatMetric(file.upper[key], quantityOf(key, data))}${data.devices.length > 1 ? ` on ${deviceOf(key)}` : ""}`,
     ]);
   });
   if (file.verification && file.verification !== "executed")
@@ -78,7 +82,25 @@ function marks(file, data) {
   return h("span", { class: "signs" }, front, flagSigns(file, data));
 }
 
-const spreadText = (file) => (isNumber(file.spread) ? `±\u00a0${percent(file.spread)}` : "");
+const spreadText = (file, key) => {
+  const { spread } = timingOf(file, key);
+  return isNumber(spread) ? `±\u00a0${percent(spread)}` : "";
+};
+
+/** The explanation of a metric key; one that the page does not list is read like a latency. */
+const quantityOf = (key, data) => data.quantities[key] || { key, label: key, short: key, device: "", dimension: "time" };
+
+/** A quantity in words, with its device where the run has several. */
+const placed = (quantity, data) =>
+  quantity.device && data.devices.length > 1 ? `${quantity.label} on ${quantity.device}` : quantity.label;
+
+/** Keys of the latencies that the page knows, that of the run's first device leading. */
+const latencyKeys = (data) => data.axes.filter((key) => key.startsWith("latency_ms."));
+
+/** Keys of what a file costs on devices, in the order of the page. */
+const deviceKeys = (file) => [
+  ...new Set([...Object.keys(file.costs), ...Object.keys(file.predicted), ...Object.keys(file.upper)]),
+].filter((key) => key.includes("."));
 
 /** All figures of a file as [term, text] pairs. */
 function figures(file, data) {
@@ -86,17 +108,15 @@ function figures(file, data) {
     ["accuracy", percent(file.accuracy)],
     ["95 % interval", intervalText(file)],
   ];
-  Object.keys(file.costs)
-    .filter((key) => key.startsWith("latency_ms."))
-    .forEach((key) => {
-      const quantity = data.quantities[key] || data.quantities[data.latency];
-      pairs.push([
-        `measured, ${key.slice(11)}`,
-        `${formatMetric(file.costs[key], quantity)} ${key === data.latency ? spreadText(file) : ""}`.trim(),
-      ]);
-      pairs.push(["predicted", formatMetric(file.predicted[key], quantity)]);
-      pairs.push([boundName(data), formatMetric(file.upper[key], quantity)]);
-    });
+  deviceKeys(file).forEach((key) => {
+    const quantity = quantityOf(key, data);
+    const name = key.startsWith("latency_ms.") ? deviceOf(key) : `${quantity.label}, ${deviceOf(key)}`;
+    const spread = key.startsWith("latency_ms.") ? spreadText(file, key) : "";
+    if (isMeasured(file, key)) pairs.push([`measured, ${name}`, `${formatMetric(file.costs[key], quantity)} ${spread}`.trim()]);
+    else pairs.push([name, "not measured"]);
+    pairs.push([predictionName(file, key, data), formatMetric(file.predicted[key], quantity)]);
+    pairs.push([boundName(data), formatMetric(file.upper[key], quantity)]);
+  });
   ["size_bytes", "peak_activation_bytes", "macs", "parameters"].forEach((key) => {
     pairs.push([data.quantities[key].label, formatMetric(file.costs[key], data.quantities[key])]);
   });
@@ -148,8 +168,8 @@ function look(precision, data) {
 /** Files that nothing dominates in accuracy and the cost `key`, by rising cost. */
 function staircase(files, key) {
   const ordered = files
-    .filter((file) => isNumber(file.costs[key]) && isNumber(file.accuracy))
-    .sort((a, b) => a.costs[key] - b.costs[key] || b.accuracy - a.accuracy);
+    .filter((file) => isNumber(file.figures[key]) && isNumber(file.accuracy))
+    .sort((a, b) => a.figures[key] - b.figures[key] || b.accuracy - a.accuracy);
   let best = -Infinity;
   return ordered.filter((file) => {
     if (file.accuracy <= best) return false;

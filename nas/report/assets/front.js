@@ -58,8 +58,8 @@ function frontDomains(data, view) {
   const sample = data.search.sample;
   const background = view.candidates ? sample.costs[view.key] || [] : [];
   const limits = data.budgets.filter((budget) => budget.key === view.key).map((budget) => budget.limit);
-  const files = data.files.filter((file) => isNumber(file.costs[view.key]) && isNumber(file.accuracy));
-  const x = padded([...files.map((file) => file.costs[view.key]), ...background, ...limits], {
+  const files = data.files.filter((file) => isNumber(file.figures[view.key]) && isNumber(file.accuracy));
+  const x = padded([...files.map((file) => file.figures[view.key]), ...background, ...limits], {
     log: view.log,
     air: 0.05,
   });
@@ -86,7 +86,7 @@ function drawFront(host, data, view, width) {
     x: {
       domain: x,
       log: view.log,
-      label: `${quantity.label}${quantity.device ? ` on ${quantity.device}` : ""} ${quantity.device ? " (files measured, candidates predicted)" : ""}`,
+      label: `${quantity.label}${quantity.device ? ` on ${quantity.device}` : ""} ${quantity.device && width > 560 ? ` (${filesFrom(data, view.key)}, candidates predicted)` : ""}`,
       format: (value) => formatQuantity(value, quantity.dimension),
     },
     y: { domain: y, label: "accuracy", format: shareTicks(y) },
@@ -103,6 +103,14 @@ function drawFront(host, data, view, width) {
       : "",
   );
   if (focused) plot.svg.focus({ preventScroll: true });
+}
+
+/** Where the figures of the files on an axis come from. */
+function filesFrom(data, key) {
+  const known = data.files.filter((file) => isNumber(file.figures[key]));
+  if (known.every((file) => isMeasured(file, key))) return "files measured";
+  const estimated = known.some((file) => isEstimated(file, deviceOf(key), data));
+  return `files ${estimated ? "estimated" : "predicted"}, not measured`;
 }
 
 function drawLimits(plot, data, view) {
@@ -189,8 +197,8 @@ function candidateCard(data, place) {
 }
 
 function drawFiles(plot, data, view) {
-  const files = data.files.filter((file) => isNumber(file.costs[view.key]) && isNumber(file.accuracy));
-  const at = (file) => [plot.x(file.costs[view.key]), plot.y(file.accuracy)];
+  const files = data.files.filter((file) => isNumber(file.figures[view.key]) && isNumber(file.accuracy));
+  const at = (file) => [plot.x(file.figures[view.key]), plot.y(file.accuracy)];
   const steps = staircase(files, view.key).map(at);
   if (steps.length) {
     const end = [plot.box.right, steps[steps.length - 1][1]];

@@ -114,6 +114,7 @@ function drawCurve(plot, curve, className) {
 function drawVolume(host, data, width) {
   const { search } = data;
   const random = search.baseline && search.baseline.hypervolume;
+  const band = data.audit.chance && data.audit.chance.band;
   const total = Math.max(search.count, random ? search.baseline.count : 0);
   const values = [...search.curves.hypervolume.value, ...(random ? random.value : [])].sort((a, b) => a - b);
   const domain = padded([values[Math.floor(values.length * 0.06)], values[values.length - 1]]);
@@ -132,11 +133,12 @@ function drawVolume(host, data, width) {
     },
     label: "Hypervolume against evaluations. Arrow keys walk along the curve.",
   });
-  drawCurve(plot, random, "random");
+  if (band) drawBand(plot, band);
+  else drawCurve(plot, random, "random");
   drawCurve(plot, search.curves.hypervolume, "searched");
   const curves = [
     ["search", search.curves.hypervolume],
-    ["random", random],
+    ["random, on average", band ? { position: band.position, value: band.mean } : random],
   ].filter(([, curve]) => curve);
   interactive(
     plot,
@@ -161,43 +163,47 @@ function drawVolume(host, data, width) {
   host.replaceChildren(plot.svg);
 }
 
+/** Random searches: their average, and where nine of ten orders of the draws lie. */
+function drawBand(plot, band) {
+  const side = (values) => band.position.map((position, place) => [plot.x(position), plot.y(values[place])]);
+  const outline = [...side(band.high), ...side(band.low).reverse()];
+  plot.marks.append(
+    s("path", { class: "random-band", d: `${path(outline)}Z` }),
+    s("path", { class: "curve random", d: path(side(band.mean)) }),
+  );
+}
+
 function historyLegend(data) {
   const line = (className) => swatch(s("path", { class: `curve ${className}`, d: "M-10 0H10" }));
   return legend(
     [
       [line("searched"), "search"],
       data.search.baseline ? [line("random"), "random baseline"] : null,
+      data.audit.chance
+        ? [swatch(s("rect", { class: "random-band", x: -10, y: -5, width: 20, height: 10 })), "90 % of its orders"]
+        : null,
       [swatch(dots([[0, 0]], "candidates")), "candidate"],
       data.search.failures.length ? [swatch(s("path", { class: "failed", d: "M0 6V-5" })), "without result"] : null,
     ].filter(Boolean),
   );
 }
 
-/** In words: what the search gained over as many random draws. */
+/** What the hypervolume is a share of. */
 function baselineNote(data) {
   const { search } = data;
   const ends = Object.entries(search.box || {}).map(([key, limit]) => {
     const quantity = data.quantities[key];
     return quantity.maximize
-      ? `${quantity.label} from 0 to 100 %`
-      : `${quantity.label} from 0 to ${formatMetric(limit, quantity)}`;
+      ? `${quantity.label} from 0 to 100\u00a0%`
+      : `${placed(quantity, data)} from 0 to ${formatMetric(limit, quantity)}`;
   });
   const meaning = ends.length ? `Hypervolume: share of the box (${ends.join(", ")}) that the front dominates.` : "";
-  const random = search.baseline;
-  if (!random || !random.hypervolume || !search.curves.hypervolume)
-    return note(
-      meaning,
-      random ? "" : " No random baseline was run, so nothing here shows what the strategy itself gained.",
-    );
-  const shared = Math.min(search.count, random.count);
-  const at = (curve) =>
-    curve.value[curve.position.reduce((best, position, place) => (position <= shared ? place : best), 0)];
-  const [own, other] = [at(search.curves.hypervolume), at(random.hypervolume)];
   return note(
     meaning,
-    ` After ${plural(shared, "evaluation")} the search stands at ${own.toFixed(3)}, random draws at ${other.toFixed(3)}`,
-    own > other ? "." : ": the strategy gained nothing over chance here.",
-    " One run of each cannot rule out luck.",
+    search.fidelities.length > 1
+      ? " Networks were judged at several fidelities, and each judgement counts as it came: short trainings make the curves rise early."
+      : "",
+    search.baseline ? "" : " No random baseline was run, so nothing here shows what the strategy itself gained.",
   );
 }
 

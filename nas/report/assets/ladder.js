@@ -6,7 +6,7 @@ function renderLadder(chosen, data, state) {
   const quantity = data.quantities[key];
   const free = { ...state, limits: { ...state.limits, [key]: null } };
   const steps = staircase(
-    data.files.filter((file) => fits(file, free) && !refused(file, data)),
+    data.files.filter((file) => fits(file, free) && !file.refused),
     key,
   );
   const shown = steps.slice(-14);
@@ -15,7 +15,7 @@ function renderLadder(chosen, data, state) {
   return h(
     "div",
     null,
-    h("h3", null, `What another ${quantity.label} limit would give`),
+    h("h3", null, `What another ${placed(quantity, data)} limit would give`),
     grid(headings, rows, { right: [0, 2, 4], className: "grid ladder-table", chosen: shown.indexOf(chosen) }),
     beyond(key, steps, data),
   );
@@ -23,7 +23,7 @@ function renderLadder(chosen, data, state) {
 
 /** The cells of a step: the least limit that lets the file pass, and what it gives. */
 function ladderRow(file, chosen, key, data) {
-  const limit = upTo(file.costs[key]);
+  const limit = upTo(file.deciding[key]);
   const use = () => store.set({ limits: { ...store.state.limits, [key]: limit } });
   const change = chosen && file !== chosen ? points(file.accuracy - chosen.accuracy) : "";
   return [
@@ -55,7 +55,11 @@ function upTo(value) {
 const told = (file, chosen) =>
   chosen && chosen.interval && file.interval && !toldApart(file, chosen) ? "not told apart from the choice" : "";
 
-const quantityShort = (budget, data) => data.quantities[budget.key].short;
+/** A budget as it is given on the command line; with several devices it names its own. */
+function budgetName(budget, data) {
+  const quantity = data.quantities[budget.key];
+  return quantity.device && data.devices.length > 1 ? `${quantity.short}.${quantity.device}` : quantity.short;
+}
 
 /** Files above the run's own budget were never looked for: say so, with the way to look. */
 function beyond(key, steps, data) {
@@ -66,6 +70,6 @@ function beyond(key, steps, data) {
     `The search looked for nothing beyond its budget (${budget.text}`,
     isNumber(share) ? `; ${percent(share)} of the space met all budgets` : "",
     "). Whether more would pay is learned by going on with a larger one: ",
-    h("code", null, `nas search run.resume=<this folder> budget.${quantityShort(budget, data)}=…`),
+    h("code", null, `nas search run.resume=<this folder> budget.${budgetName(budget, data)}=…`),
   );
 }

@@ -3,9 +3,14 @@
 function renderLatency(data) {
   const root = bodyOf("latency");
   root.append(
-    h("div", { class: "statements" }, accuracyStatement(data), timingStatement(data), predictorStatement(data)),
+    h("div", { class: "statements" }, accuracyStatement(data), timingStatements(data), predictorStatement(data)),
   );
   const panels = data.latency_panels.filter((panel) => panel.points.length || panel.exported.num_files);
+  const estimated = data.latency_panels.filter((panel) => panel.estimated && !panels.includes(panel));
+  if (estimated.length) {
+    const names = estimated.map((panel) => `${panel.device}, ${panel.precision}`).join("; ");
+    root.append(note(`Estimated from the device's card, with nothing measured to hold against it: ${names}.`));
+  }
   if (!panels.length) {
     root.append(empty("No predicted and measured latencies are recorded, so they cannot be compared."));
     return;
@@ -39,21 +44,35 @@ function accuracyStatement(data) {
   );
 }
 
-function timingStatement(data) {
-  const spreads = data.files
-    .map((file) => file.spread)
+const timingStatements = (data) =>
+  (data.devices.length ? data.devices : [{ name: "", measurable: true, estimated: [] }]).map((device) =>
+    timingStatement(device, data),
+  );
+
+/** How steady the timings on a device were; where nobody can measure, that. */
+function timingStatement(device, data) {
+  const timings = data.files.map((file) => file.timings[device.name]).filter(Boolean);
+  const spreads = timings
+    .map((timing) => timing.spread)
     .filter(isNumber)
     .sort((a, b) => a - b);
-  const judged = data.files.filter((file) => file.settled !== null);
-  const restless = judged.filter((file) => !file.settled).length;
+  const judged = timings.filter((timing) => timing.settled !== null);
+  const restless = judged.filter((timing) => !timing.settled).length;
+  const title = data.devices.length > 1 ? `Latency on ${device.name}` : "Measured latency";
+  if (!device.measurable && data.files.length)
+    return statement(
+      title,
+      device.estimated.length ? "estimated" : "predicted",
+      `No file was timed there: its figures are ${device.estimated.length ? "estimates from the device's card" : "predictions"}, and budgets were held against their bounds. Measure the files there before you rely on them.`,
+    );
   if (!spreads.length && !judged.length)
     return statement(
-      "Measured latency",
+      title,
       "spread unknown",
       "The manifests of the models do not say how far repeated timings differ.",
     );
   return statement(
-    "Measured latency",
+    title,
     spreads.length ? `spread ${percent(spreads[Math.floor(spreads.length / 2)])}` : "spread unknown",
     spreads.length
       ? `Median coefficient of variation of the timing's blocks; at worst ${percent(spreads[spreads.length - 1])}. `
@@ -87,7 +106,12 @@ function latencyPanel(panel, data) {
   return h(
     "div",
     { class: "panel" },
-    h("h3", null, data.axes.filter((key) => key.startsWith("latency_ms.")).length > 1 ? `${panel.device}, ${panel.precision}` : panel.precision),
+    h(
+      "h3",
+      null,
+      latencyKeys(data).length > 1 ? `${panel.device}, ${panel.precision}` : panel.precision,
+      panel.estimated ? h("span", { class: "tag" }, "estimated") : null,
+    ),
     host,
     grid(
       ["", "held-out calibration", "exported files"],
@@ -115,7 +139,7 @@ function latencyPanel(panel, data) {
 function drawLatency(host, panel, data, width) {
   const { key } = panel;
   const files = data.files.filter(
-    (file) => file.precision === panel.precision && file.costs[key] > 0 && file.predicted[key] > 0,
+    (file) => file.device_precision === panel.precision && file.costs[key] > 0 && file.predicted[key] > 0,
   );
   const values = [
     ...panel.points.flatMap((point) => point.slice(0, 3)),

@@ -4,8 +4,10 @@ const SECTIONS = [
   ["ship", "Ship", renderPicker],
   ["front", "Front", renderFront],
   ["models", "Files", renderModels],
+  ["devices", "Devices", renderDevices],
   ["latency", "Certainty", renderLatency],
   ["history", "Search", renderHistory],
+  ["audit", "Audit", renderAudit],
   ["space", "Space", renderSpace],
   ["about", "Environment", renderAbout],
   ["notes", "Notes", renderNotes],
@@ -32,7 +34,7 @@ function renderMasthead(data) {
             ? `${set.name}${isNumber(set.num_train) ? `, ${integer(set.num_train)} / ${integer(set.num_validation)} / ${integer(set.num_test)}` : ""}`
             : null,
         ],
-        ["device", data.latency ? data.quantities[data.latency].device : about.devices.map((device) => device.name).join(", ")],
+        [data.devices.length > 1 ? "devices" : "device", data.devices.map((device) => device.name).join(", ")],
         ["budgets", data.budgets.map((budget) => budget.text).join("; ") || (data.created ? "none" : null)],
         [
           "evaluated",
@@ -56,14 +58,15 @@ function verdict(data) {
   if (!chosen)
     return "No exported file keeps all budgets of this run; below you see which limit would have to give way.";
   const timing = data.quantities[data.latency];
-  const latency = timing ? `, ${formatMetric(measuredOf(chosen, data), timing)} on ${timing.device}` : "";
+  const certain = timing && !isMeasured(chosen, data.latency) ? ` (${predictionName(chosen, data.latency, data)})` : "";
+  const latency = timing ? `, ${formatMetric(latencyOf(chosen, data), timing)} on ${timing.device}${certain}` : "";
   const fastest = spanOf(data);
   return [
     h("strong", null, `Ship ${fileTitle(chosen)}`),
     `: ${percent(chosen.accuracy)} accurate${chosen.interval ? ` (${intervalText(chosen)})` : ""}${latency}, `,
     `${formatMetric(chosen.costs.size_bytes, data.quantities.size_bytes)}. `,
     data.budgets.length
-      ? "It is the most accurate file within the run's budgets. "
+      ? `It is the most accurate file within the run's budgets${data.devices.length > 1 ? ` on ${data.devices.length === 2 ? "both" : `all ${data.devices.length}`} devices` : ""}. `
       : "It is the most accurate file; the run had no budgets. ",
     fastest,
   ];
@@ -77,10 +80,11 @@ function searchOnly(data) {
 }
 
 function spanOf(data) {
-  const values = data.files.map((file) => measuredOf(file, data)).filter((value) => value > 0);
+  const values = data.files.map((file) => latencyOf(file, data)).filter((value) => value > 0);
   if (values.length < 2) return "";
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  return `${plural(data.files.length, "file")} span ${formatQuantity(low, "time")} to ${formatQuantity(high, "time")}.`;
+  const where = data.devices.length > 1 ? " there" : "";
+  return `${plural(data.files.length, "file")} span ${formatQuantity(low, "time")} to ${formatQuantity(high, "time")}${where}.`;
 }
 
 function renderContents() {
@@ -108,6 +112,14 @@ function attempt(id, render, data) {
 }
 
 const payload = JSON.parse(document.getElementById("payload").textContent);
+if (payload.devices.length < 2) {
+  // One device has nothing to be told apart from.
+  SECTIONS.splice(
+    SECTIONS.findIndex(([id]) => id === "devices"),
+    1,
+  );
+  document.getElementById("devices").remove();
+}
 renderMasthead(payload);
 renderContents();
 // The picker speaks first when all others listen, so it is drawn last; its place on the page is fixed.

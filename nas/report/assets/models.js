@@ -5,6 +5,8 @@ const rowOf = new Map();
 function latencyColumns(data) {
   const timing = data.quantities[data.latency];
   if (!timing) return [];
+  const keys = latencyKeys(data);
+  if (keys.length > 1) return keys.map((key) => deviceColumn(key, data));
   const column = (heading, value, extra) => ({
     heading,
     right: true,
@@ -12,10 +14,43 @@ function latencyColumns(data) {
     show: (file) => h("span", null, formatMetric(value(file), timing), extra ? h("small", null, extra(file)) : null),
   });
   return [
-    column("measured", (file) => measuredOf(file, data), spreadText),
-    column("predicted", (file) => file.predicted[data.latency]),
+    column(
+      "measured",
+      (file) => file.costs[data.latency],
+      (file) => spreadText(file, data.latency),
+    ),
+    column(
+      data.files.some((file) => isEstimated(file, timing.device, data)) ? "estimated" : "predicted",
+      (file) => file.predicted[data.latency],
+    ),
     column(boundName(data), (file) => file.upper[data.latency]),
   ];
+}
+
+/** One of several devices: what was measured there, or what is expected; below it the bound. */
+function deviceColumn(key, data) {
+  const { device } = data.quantities[key];
+  return {
+    heading: device,
+    title: `latency on ${device}`,
+    right: true,
+    value: (file) => file.figures[key],
+    show: (file) => deviceCell(file, key, data),
+  };
+}
+
+/** A figure and where it is from: plain where it was measured, after "≈" where it was not. */
+function deviceCell(file, key, data) {
+  const quantity = data.quantities[key];
+  const bound = isNumber(file.upper[key]) ? `bound ${formatMetric(file.upper[key], quantity)}` : "";
+  if (isMeasured(file, key)) return h("span", null, formatMetric(file.costs[key], quantity), h("small", null, bound));
+  if (!isNumber(file.figures[key])) return h("span", { class: "muted" }, "not measured", h("small", null, bound));
+  return h(
+    "span",
+    { title: "not measured on this device" },
+    `≈ ${formatMetric(file.figures[key], quantity)}`,
+    h("small", null, `${predictionName(file, key, data)}${bound ? `, ${bound}` : ""}`),
+  );
 }
 
 function columns(data) {
@@ -47,20 +82,22 @@ function columns(data) {
     ...latencyColumns(data),
     cost("size_bytes", "size"),
     cost("peak_activation_bytes", "peak RAM"),
-    cost("macs", "MACs"),
-    {
-      heading: "agrees",
-      title: "share of test samples on which the file and torch decide alike",
-      right: true,
-      value: (file) => file.agreement,
-      show: (file) => percent(file.agreement),
-    },
+    // Three devices and more need the room; a row that opens has these, too.
+    ...(latencyKeys(data).length > 2 ? [] : [cost("macs", "MACs"), agreement()]),
   ].filter(
     (column) =>
       column.heading === "" ||
       data.files.some((file) => column.value(file) !== undefined && column.value(file) !== null),
   );
 }
+
+const agreement = () => ({
+  heading: "agrees",
+  title: "share of test samples on which the file and torch decide alike",
+  right: true,
+  value: (file) => file.agreement,
+  show: (file) => percent(file.agreement),
+});
 
 function renderModels(data) {
   const root = bodyOf("models");
@@ -87,7 +124,7 @@ function renderModels(data) {
     const files = [...data.files].sort(
       (a, b) =>
         compared(column.value(a), column.value(b), order.down) ||
-        compared(measuredOf(a, data), measuredOf(b, data), false),
+        compared(latencyOf(a, data), latencyOf(b, data), false),
     );
     body.replaceChildren(...files.flatMap((file) => rowOf.get(file).rows));
   };
@@ -154,15 +191,19 @@ function modelRow(file, shown, data) {
 
 /** Figures that have no column. */
 function detailFigures(file, data) {
-  const timing = data.quantities[data.latency] || { dimension: "time" };
-  const runs = isNumber(file.runs) ? `, ${plural(file.runs, "run")}` : "";
   const error = file.max_abs_error;
   return [
     ["digest", file.digest],
     ...figures(file, data),
     ["test samples", integer(file.num_samples)],
-    ["slowest tenth of the runs", formatMetric(file.p90_ms, timing)],
-    ["timed", isNumber(file.blocks) ? plural(file.blocks, "block") + runs : null],
+    ...Object.entries(file.timings).flatMap(([device, timing]) => {
+      const where = data.devices.length > 1 ? `, ${device}` : "";
+      const runs = isNumber(timing.runs) ? `, ${plural(timing.runs, "run")}` : "";
+      return [
+        [`slowest tenth of the runs${where}`, formatMetric(timing.p90_ms, { dimension: "time" })],
+        [`timed${where}`, isNumber(timing.blocks) ? plural(timing.blocks, "block") + runs : null],
+      ];
+    }),
     [
       "largest logit difference",
       isNumber(error) ? (error < 0.001 ? error.toExponential(1) : threeDigits(error)) : null,
@@ -170,11 +211,17 @@ function detailFigures(file, data) {
   ];
 }
 
+/** The machine that timed a file; with several devices each fact says of which. */
+function hostPairs(device, host, data) {
+  const pairs = plainPairs(host, { memory_bytes: (value) => formatQuantity(Number(value), "bytes") });
+  return data.devices.length > 1 ? pairs.map(([key, value]) => [`${key}, ${device}`, value]) : pairs;
+}
+
 function modelDetails(file, data) {
   const origin = [
     ["runtime", file.runtime],
     ["sha256", file.sha256 ? h("code", { class: "hash" }, file.sha256) : null],
-    ...plainPairs(file.host, { memory_bytes: (value) => formatQuantity(Number(value), "bytes") }),
+    ...Object.entries(file.timings).flatMap(([device, timing]) => hostPairs(device, timing.host, data)),
   ];
   const part = (title, content) => h("div", null, h("h4", null, title), content);
   return h(
@@ -213,7 +260,10 @@ function marksKey(data) {
     data.files.some((file) => file.non_dominated) ? "● non-dominated" : "",
     ...meanings.filter(([sign]) => used.has(sign)).map(([sign, text]) => `${sign} ${text}`),
   ];
+  const unmeasured = data.files.some((file) => deviceKeys(file).some((key) => !isMeasured(file, key)));
+  if (unmeasured && latencyKeys(data).length > 1) texts.push("≈ not measured, predicted or estimated");
+  const small = latencyKeys(data).length > 1 ? "bound of the latency" : "spread of repeated timings";
   return note(
-    `${texts.filter(Boolean).join(" · ")}${texts.some(Boolean) ? ". " : ""}Small figures: 95 % interval of the accuracy, spread of repeated timings. A row opens on click.`,
+    `${texts.filter(Boolean).join(" · ")}${texts.some(Boolean) ? ". " : ""}Small figures: 95 % interval of the accuracy, ${small}. A row opens on click.`,
   );
 }

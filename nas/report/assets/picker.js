@@ -2,19 +2,19 @@
 
 /** Cost keys that a reader may put a limit on: those that any file has a figure for. */
 function limitKeys(data) {
-  const usual = [...data.axes.filter((key) => key.startsWith("latency_ms.")), "size_bytes", "peak_activation_bytes"];
+  const usual = [...latencyKeys(data), "size_bytes", "peak_activation_bytes"];
   const keys = [...usual, ...data.budgets.map((budget) => budget.key)];
-  return [...new Set(keys)].filter((key) => key !== "accuracy" && data.files.some((file) => isNumber(file.costs[key])));
+  return [...new Set(keys)].filter((key) => key !== "accuracy" && data.files.some((file) => isNumber(file.deciding[key])));
 }
 
 const fits = (file, state) =>
   (state.precision === "any" || file.precision === state.precision) &&
-  Object.entries(state.limits).every(([key, limit]) => limit === null || file.costs[key] <= limit);
+  Object.entries(state.limits).every(([key, limit]) => limit === null || file.deciding[key] <= limit);
 
 /** The best file within the limits: the most accurate, of equals the fastest; null if nothing fits. */
 function pick(data, state) {
-  const cost = (file) => measuredOf(file, data) ?? Infinity;
-  const fitting = data.files.filter((file) => isNumber(file.accuracy) && fits(file, state) && !refused(file, data));
+  const cost = (file) => latencyOf(file, data) ?? Infinity;
+  const fitting = data.files.filter((file) => isNumber(file.accuracy) && fits(file, state) && !file.refused);
   return fitting.sort((a, b) => b.accuracy - a.accuracy || cost(a) - cost(b))[0] || null;
 }
 
@@ -45,7 +45,7 @@ function renderPicker(data) {
         h(
           "p",
           { class: "lead" },
-          "Set what the device allows. Limits start at the budgets of the run; figures are those measured on the files.",
+          "Set what the device allows. Limits start at the budgets of the run; figures are those measured on the files, and bounds where nobody can measure.",
         ),
         keys.map((key) => limitControl(key, data)),
         precisionControl(data),
@@ -79,7 +79,7 @@ function limitInputs(name) {
 
 function limitControl(key, data) {
   const quantity = data.quantities[key];
-  const values = data.files.map((file) => file.costs[key]).filter((value) => value > 0);
+  const values = data.files.map((file) => file.deciding[key]).filter((value) => value > 0);
   const start = startLimit(key, data);
   const [low, high] = padded(start ? [...values, start] : values, { log: true, air: 0.04 });
   const position = scale([low, high], [0, 960], true);
@@ -122,9 +122,9 @@ function limitControl(key, data) {
 /** A tick for each file where the slider would just let it pass. */
 function rug(key, data, position) {
   const ticks = data.files
-    .filter((file) => file.costs[key] > 0)
+    .filter((file) => file.deciding[key] > 0)
     .map((file) => {
-      const place = position(file.costs[key]);
+      const place = position(file.deciding[key]);
       return s("line", { class: look(file.precision, data).className, x1: place, x2: place, y1: 0, y2: 10 });
     });
   return s("svg", { class: "rug", viewBox: "0 0 1000 10", preserveAspectRatio: "none", "aria-hidden": "true" }, ticks);
@@ -150,13 +150,8 @@ function precisionControl(data) {
 }
 
 function resultCard(file, data, state) {
-  const latency = measuredOf(file, data);
   const big = (value, label, extra) =>
     h("div", { class: "big" }, h("b", null, value), h("span", null, label), extra ? h("small", null, extra) : null);
-  const timing = data.quantities[data.latency];
-  const bound = timing
-    ? `predicted ${formatMetric(file.predicted[data.latency], timing)}, ${boundName(data)} ${formatMetric(file.upper[data.latency], timing)}`
-    : "";
   return h(
     "article",
     { class: "ship-card" },
@@ -172,13 +167,9 @@ function resultCard(file, data, state) {
           ? `95 % interval ${intervalText(file)} (${plural(file.num_samples, "test sample")})`
           : "number of test samples unknown",
       ),
-      timing
-        ? big(
-            `${formatMetric(latency, timing)}`,
-            `measured on ${timing.device}${isNumber(file.spread) ? `, ${spreadText(file)}` : ""}`,
-            bound,
-          )
-        : null,
+      latencyKeys(data)
+        .slice(0, 4)
+        .map((key) => big(...latencyFigure(file, key, data))),
       big(
         formatMetric(file.costs.size_bytes, data.quantities.size_bytes),
         "file",
@@ -196,17 +187,35 @@ function resultCard(file, data, state) {
   );
 }
 
+/** A file's latency on a device in large type: the figure, where it is from, and what was expected. */
+function latencyFigure(file, key, data) {
+  const quantity = data.quantities[key];
+  const bound = `${boundName(data)} ${formatMetric(file.upper[key], quantity)}`;
+  const figure = formatMetric(file.figures[key], quantity);
+  if (!isMeasured(file, key) && isNumber(file.figures[key]))
+    return [figure, `${predictionName(file, key, data)} for ${quantity.device}, never measured`, bound];
+  const spread = spreadText(file, key);
+  return [
+    figure,
+    isMeasured(file, key)
+      ? `measured on ${quantity.device}${spread ? `, ${spread}` : ""}`
+      : `not measured on ${quantity.device}`,
+    `${predictionName(file, key, data)} ${formatMetric(file.predicted[key], quantity)}, ${bound}`,
+  ];
+}
+
 /** How much room the limits leave, and whether something cheaper is as good as far as the test can tell. */
 function remarks(file, data, state) {
   const found = [];
   Object.entries(state.limits).forEach(([key, limit]) => {
-    const value = file.costs[key];
+    const value = file.deciding[key];
     if (limit === null || !isNumber(value)) return;
     const room = 1 - value / limit;
-    const tight = key === data.latency && isNumber(file.spread) && room < 2 * file.spread;
+    const { spread } = timingOf(file, key);
+    const tight = key.startsWith("latency_ms.") && isNumber(spread) && room < 2 * spread;
     if (tight)
       found.push(
-        `It leaves ${percent(room)} of the ${data.quantities[key].label} limit, less than twice the timing's spread: it may break the limit on a busy device.`,
+        `It leaves ${percent(room)} of the limit of ${placed(data.quantities[key], data)}, less than twice the timing's spread: it may break the limit on a busy device.`,
       );
   });
   const alike = indistinct(file, data, state);
@@ -217,7 +226,7 @@ function remarks(file, data, state) {
         null,
         `With ${plural(file.num_samples, "test sample")} its accuracy is not told apart from that of `,
         h("button", { type: "button", class: "link", onclick: () => revealRow(alike) }, fileTitle(alike)),
-        ` (${percent(alike.accuracy)}), which takes ${formatMetric(measuredOf(alike, data), data.quantities[data.latency])}.`,
+        ` (${percent(alike.accuracy)}), which takes ${formatMetric(latencyOf(alike, data), data.quantities[data.latency])}.`,
       ),
     );
   }
@@ -226,17 +235,17 @@ function remarks(file, data, state) {
 
 /** The fastest fitting file whose accuracy is not told apart from that of `file`; null if there is none faster. */
 function indistinct(file, data, state) {
-  const latency = measuredOf(file, data);
+  const latency = latencyOf(file, data);
   if (!file.interval || !isNumber(latency)) return null;
   const alike = data.files.filter(
     (other) =>
       fits(other, state) &&
-      !refused(other, data) &&
+      !other.refused &&
       other.interval &&
       !toldApart(other, file) &&
-      measuredOf(other, data) < 0.95 * latency,
+      latencyOf(other, data) < 0.95 * latency,
   );
-  return alike.sort((a, b) => measuredOf(a, data) - measuredOf(b, data))[0] || null;
+  return alike.sort((a, b) => latencyOf(a, data) - latencyOf(b, data))[0] || null;
 }
 
 /** Which single limit, relaxed how far, lets something pass. */
@@ -246,8 +255,8 @@ function nothingFits(data, state) {
     .map(([key, limit]) => {
       const relaxed = { ...state, limits: { ...state.limits, [key]: null } };
       const values = data.files
-        .filter((file) => fits(file, relaxed) && !refused(file, data))
-        .map((file) => file.costs[key])
+        .filter((file) => fits(file, relaxed) && !file.refused)
+        .map((file) => file.deciding[key])
         .filter(isNumber);
       if (!values.length) return null;
       const needed = upTo(Math.min(...values));
@@ -255,7 +264,7 @@ function nothingFits(data, state) {
         ? h(
             "li",
             null,
-            `${data.quantities[key].label} ≤ ${formatMetric(needed, data.quantities[key])} would do (now ${formatMetric(limit, data.quantities[key])}). `,
+            `${placed(data.quantities[key], data)} ≤ ${formatMetric(needed, data.quantities[key])} would do (now ${formatMetric(limit, data.quantities[key])}). `,
             h(
               "button",
               {
