@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas.commands.display import Display
 from nas.commands.plan import Plan
 from nas.commands.setup import Setup, quantity
-from nas.problem.evaluation import Fidelity
+from nas.commands.warm_start import earlier_histories
+from nas.problem.evaluation import Candidate
 from nas.problem.goals import Objective
 from nas.problem.history import History, HistoryFile, read_history
 from nas.run.loop import LoopOptions, search_loop
 from nas.run.progress import Progress, figure
 from nas.run.runner import Session
+from nas.strategy.fidelities import fitted_to
+from nas.strategy.halving import Halving
 from nas.strategy.problem import SearchProblem, SearchStrategy
+from nas.train.curves import StopRule
 from nas.units import format_seconds
 
 
@@ -27,8 +32,9 @@ class Exploration:
         topic: shown before the progress: ``search``, ``baseline``.
         strategy: proposes.
         file: where evaluations go.
-        candidates: evaluations at which it ends.
+        candidates: architectures at which it ends.
         seed: of proposals and candidates.
+        baseline: it is what the search is held against: no earlier run helps it, and no training is stopped early.
     """
 
     topic: str
@@ -36,6 +42,7 @@ class Exploration:
     file: Path
     candidates: int
     seed: int
+    baseline: bool = False
 
 
 def explore(
@@ -55,23 +62,43 @@ def explore(
         text = progress_text(setup, progress)
         display.progress(what.topic, progress.done, progress.total, text=text, each=progress.latest is not None)
 
-    store = HistoryFile(what.file)
+    run = setup.settings.run
+    halving = Halving(rungs=run.rungs, eta=run.eta)
+    earlier = () if what.baseline else earlier_histories(setup)
     options = LoopOptions(
         num_candidates=what.candidates,
-        fidelity=Fidelity(epochs=setup.settings.run.epochs),
+        fidelity=halving.entry,
         seed=what.seed,
         reference=_reference(setup, plan),
         progress=show,
+        halving=halving if len(halving.rungs) > 1 else None,
+        stop_below=_trained_to_the_end if what.baseline else _stop_rule(setup),
     )
-    result = search_loop(problem, what.strategy, session, history, store, options=options)
+    strategy = fitted_to(what.strategy, problem, halving.rungs, earlier=earlier)
+    result = search_loop(problem, strategy, session, history, HistoryFile(what.file), options=options)
     if result.reason == "exhausted":
         display.note(f"nothing new was left to propose after {len(history)} candidates; the {what.topic} ends here")
     return history
 
 
+def _stop_rule(setup: Setup) -> Callable[[History, Candidate], tuple[float, ...]]:
+    """When a training of the search is hopeless."""
+    rate = setup.settings.run.stop_hopeless
+    if rate is None:
+        return _trained_to_the_end
+    rule = StopRule(rate=rate)
+    return lambda history, candidate: rule(setup.objectives, history, candidate)
+
+
+def _trained_to_the_end(history: History, candidate: Candidate) -> tuple[float, ...]:
+    return ()
+
+
 def progress_text(setup: Setup, progress: Progress) -> str:
     """``failed 0  running 2  best 97.8 %  hypervolume 0.81  0:40 left``, and the latest candidate."""
     parts = [f"failed {progress.failed}", f"running {progress.running}"]
+    parts += [f"stopped {progress.stopped}"] if progress.stopped else []
+    parts += [f"promoted {progress.promoted}"] if progress.promoted else []
     first = setup.objectives[0]
     if first.key in progress.best:
         parts.append(f"best {quantity(setup, first.key, progress.best[first.key])}")
@@ -84,10 +111,15 @@ def progress_text(setup: Setup, progress: Progress) -> str:
         name = latest.candidate.architecture.digest[:6]
         if latest.status == "complete":
             figures = [quantity(setup, goal.key, figure(latest, goal.key)) for goal in setup.objectives]
-            parts.append(f"[{name} {', '.join(figures)}]")
+            parts.append(f"[{name} {', '.join(figures)}{_epochs(setup, latest.candidate)}]")
         else:
             parts.append(f"[{name} {latest.status}: {latest.error}]")
     return "  ".join(parts)
+
+
+def _epochs(setup: Setup, candidate: Candidate) -> str:
+    """After how many epochs, where that differs."""
+    return f", {candidate.fidelity.epochs} epochs" if len(setup.settings.run.rungs) > 1 else ""
 
 
 def _reference(setup: Setup, plan: Plan) -> dict[str, float]:

@@ -19,6 +19,7 @@ from nas.problem.front import cost_matrix, elite, non_dominated
 from nas.problem.history import History
 from nas.run.folder import RunFolder
 from nas.run.runner import Session
+from nas.strategy.halving import rungs_of
 from nas.units import format_seconds
 
 _SMALLEST_MACS = 2e5  # below about this, an epoch costs the same
@@ -31,19 +32,48 @@ def finalists(setup: Setup, history: History, screened: Mapping[str, bool]) -> l
         setup: how many, for how long.
         history: of the search.
         screened: digest -> whether it keeps the budgets as they are now; on a resume they may have become tighter.
+
+    Each architecture is compared at its dearest fidelity, with all that were judged at the same one: what was promoted
+    is never dominated by what was not. The fronts come first, the dearest fidelity leading, then what is near them.
     """
     run = setup.settings.run
     costs = cost_matrix(history, setup.objectives)
     for place, evaluation in enumerate(history):
         if not screened.get(evaluation.candidate.architecture.digest, False):
             costs[place] = math.nan
-    judged = np.flatnonzero(~np.isnan(costs).any(axis=1))
     num_judged = len(setup.task.data.splits["validation"])
-    chosen = judged[spread_front(costs[judged], run.front, tolerance=_standard_error(history, judged, num_judged))]
+    chosen = spread_rungs(history, costs, run.front, num_images=num_judged)
     return [
-        replace(history[int(place)].candidate, index=number, fidelity=Fidelity(epochs=run.final_epochs))
+        replace(history[int(place)].candidate, index=number, fidelity=Fidelity(epochs=run.final_epochs), stop_below=())
         for number, place in enumerate(chosen)
     ]
+
+
+def spread_rungs(history: History, costs: NDArray[np.float64], size: int, *, num_images: int) -> list[int]:
+    """Places of at most ``size`` evaluations, each of another architecture, the best first; see `finalists`.
+
+    Args:
+        history: of the search.
+        costs: ``(n, k)``, minimised; NaN for what must not be chosen. The first is the one that was judged.
+        size: how many, at least 1.
+        num_images: that it was judged on.
+    """
+    fronts: list[int] = []
+    nearby: list[int] = []
+    others: list[int] = []
+    above: set[str] = set()
+    for _, places in rungs_of(history):
+        judged = places[~np.isnan(costs[places]).any(axis=1)]
+        tolerance = _standard_error(history, judged, num_images)
+        # Those promoted beyond this rung are there as rivals only: they have had their turn.
+        for group, ranked in zip((fronts, nearby, others), _spread(costs[judged], size, tolerance), strict=True):
+            group.extend(
+                place
+                for place in (int(judged[k]) for k in ranked)
+                if history[place].candidate.architecture.digest not in above
+            )
+        above |= {history[int(place)].candidate.architecture.digest for place in judged}
+    return [*fronts, *nearby, *others][:size]
 
 
 def spread_front(costs: NDArray[np.float64], size: int, *, tolerance: float) -> NDArray[np.int64]:
@@ -58,17 +88,26 @@ def spread_front(costs: NDArray[np.float64], size: int, *, tolerance: float) -> 
         size: how many, at least 1.
         tolerance: standard error of the first cost.
     """
+    front, near, rest = _spread(costs, size, tolerance)
+    return np.array([*front, *near, *rest][:size], dtype=np.int64)
+
+
+def _spread(costs: NDArray[np.float64], size: int, tolerance: float) -> tuple[list[int], list[int], list[int]]:
+    """The three parts of `spread_front`, each best first: the front, what is near it, and all others."""
     front = np.flatnonzero(non_dominated(costs))
-    chosen = [int(place) for place in front[elite(costs[front], min(size, len(front)))]]
+    best = [int(place) for place in front[elite(costs[front], len(front))]]
+    chosen = best[: min(size, len(best))]
     hopeful = costs.copy()
     hopeful[:, 0] -= 2 * tolerance
     near = [place for place in range(len(costs)) if not _dominated(hopeful[place], costs[front])]
+    others = _scaled(costs[:, 1:]) if len(costs) else costs
+    spread = []
     while len(chosen) < size and (left := [place for place in near if place not in chosen]):
-        others = _scaled(costs[:, 1:])
         distances = [np.abs(others[place] - others[chosen]).sum(axis=1).min() for place in left]
-        chosen.append(left[int(np.argmax(distances))])
-    rest = [int(place) for place in elite(costs, len(costs)) if int(place) not in chosen]
-    return np.array([*chosen, *rest][:size], dtype=np.int64)
+        spread.append(left[int(np.argmax(distances))])
+        chosen.append(spread[-1])
+    rest = [int(place) for place in elite(costs, len(costs)) if int(place) not in {*best, *spread}]
+    return best, spread, rest
 
 
 def _dominated(cost: NDArray[np.float64], front: NDArray[np.float64]) -> bool:

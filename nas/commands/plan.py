@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from nas.commands.display import Display
+from nas.commands.settings import RunOptions
 from nas.commands.setup import Setup, quantity
 from nas.errors import UserError
 from nas.problem.evaluation import Candidate, Fidelity
 from nas.space.moves import sample
 from nas.strategy.forecast import Forecast, Range, forecast
+from nas.strategy.halving import Halving
 from nas.strategy.screening import BUILDABLE, Screen
 from nas.train.evaluate import TrainingEvaluate
 from nas.units import format_seconds
@@ -74,15 +76,40 @@ def make_plan(setup: Setup, screen: Screen, evaluate: TrainingEvaluate, display:
     seconds = _epoch_seconds(setup, screen, evaluate, rng)
     run = setup.settings.run
     candidates, finalists = run.candidates + run.random_baseline, min(run.front, run.candidates)
-    search_seconds = math.ceil(candidates / workers) * run.epochs * seconds
+    search_seconds = _search_epochs(run, candidates, workers) * seconds
     finish_seconds = math.ceil(finalists / workers) * run.final_epochs * seconds
     total = format_seconds(search_seconds + finish_seconds)
     display.say(
         "plan",
-        f"{candidates} candidates x {run.epochs} epochs, then up to {finalists} x {run.final_epochs} in full, "
+        f"{_search_text(run, candidates)}, then up to {finalists} x {run.final_epochs} in full, "
         f"{workers} worker{'s' if workers > 1 else ''}: about {total}",
     )
     return Plan(forecast=found, search_seconds=search_seconds, finish_seconds=finish_seconds)
+
+
+def _search_epochs(run: RunOptions, candidates: int, workers: int) -> float:
+    """Epochs at full resolution on all data that a worker trains for. From a checkpoint, epochs behind are skipped."""
+    total, behind = 0.0, 0
+    for fidelity, count in _rungs(run, candidates):
+        ahead = max(0, fidelity.epochs - behind)
+        total += math.ceil(count / workers) * fidelity.cost * ahead / fidelity.epochs
+        if run.checkpoints:
+            behind = fidelity.epochs
+    return total
+
+
+def _search_text(run: RunOptions, candidates: int) -> str:
+    """``24 candidates x 6 epochs``, ``24 candidates x 2 epochs, 8 x 6, 2 x 18``"""
+    (first, count), *others = _rungs(run, candidates)
+    return ", ".join(
+        [f"{count} candidates x {first.epochs} epochs", *(f"{more} x {fidelity.epochs}" for fidelity, more in others)]
+    )
+
+
+def _rungs(run: RunOptions, candidates: int) -> list[tuple[Fidelity, int]]:
+    """Fidelities with the number of candidates expected at each, but for those that get none."""
+    expected = Halving(rungs=run.rungs, eta=run.eta).expected(candidates)
+    return [(fidelity, count) for fidelity, count in zip(run.rungs, expected, strict=True) if count]
 
 
 def _is_a_goal(setup: Setup, key: str) -> bool:
@@ -91,7 +118,9 @@ def _is_a_goal(setup: Setup, key: str) -> bool:
 
 def _range_line(setup: Setup, key: str, spans: Range) -> str:
     low, middle, high = (quantity(setup, key, value) for value in (spans.minimum, spans.median, spans.maximum))
-    return f"{key.partition('.')[0]}  {low} to {high}, half below {middle}"
+    name, _, device = key.partition(".")
+    owner = f" on {device}" if device and len(setup.devices) > 1 else ""
+    return f"{name}{owner}  {low} to {high}, half below {middle}"
 
 
 def _epoch_seconds(setup: Setup, screen: Screen, evaluate: TrainingEvaluate, rng: np.random.Generator) -> float:

@@ -23,6 +23,7 @@ from nas.commands.run_folder import check_folder, check_resumable, open_folder
 from nas.commands.screen import search_screen, units_ms
 from nas.commands.settings import SearchSettings
 from nas.commands.setup import Setup, prepare, score_names
+from nas.commands.warm_start import check_warm_start
 from nas.deploy.finalist import FinalistWork
 from nas.errors import UserError
 from nas.problem.evaluation import Evaluation
@@ -99,6 +100,7 @@ def search(
     settings.runner.check()
     setup = prepare(settings, display)
     check_resumable(setup)
+    check_warm_start(setup, display)
     started = time.monotonic()
     models = latency_models(setup, display)
     timings = {"calibrate": time.monotonic() - started}
@@ -225,6 +227,7 @@ class _Search:
                     file=folder.baseline_file,
                     candidates=settings.run.random_baseline,
                     seed=settings.seed + _BASELINE_SEED,
+                    baseline=True,
                 )
                 explore(self.setup, problem, session, plan, baseline, self.display)
         return history

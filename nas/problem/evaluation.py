@@ -8,7 +8,7 @@ from typing import Literal
 
 from nas.space.architecture import Architecture
 
-Status = Literal["complete", "failed", "infeasible", "timeout"]
+Status = Literal["complete", "failed", "infeasible", "timeout", "stopped"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,8 @@ class Candidate:
         seed: of initialisation and data order.
         predicted: metric key -> expected value, for metrics known before training.
         upper: metric key -> upper bound at the search's confidence, for predicted metrics.
+        stop_below: validation accuracy of each epoch, from the first, below which training ends; 0 where it goes on
+            whatever comes, and behind the last value. Empty: it is trained to the end.
     """
 
     index: int
@@ -50,6 +52,7 @@ class Candidate:
     seed: int
     predicted: Mapping[str, float] = field(default_factory=dict)
     upper: Mapping[str, float] = field(default_factory=dict)
+    stop_below: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +61,16 @@ class Evaluation:
 
     Attributes:
         candidate: what was judged.
-        status: ``complete`` has metrics; ``failed`` (it raised, diverged, lost its worker too often), ``timeout``
-            and ``infeasible`` (cannot be built for this input) say why in ``error``.
+        status: ``complete`` has metrics; ``failed`` (it raised, diverged, lost its worker too often), ``timeout``,
+            ``infeasible`` (cannot be built for this input) and ``stopped`` (fell below ``candidate.stop_below``) say
+            why in ``error``.
         metrics: metric key -> value as judged; may hold further figures (``loss``, ``train_accuracy``).
         seconds: wall time on the worker.
         error: one line, empty when complete.
         worker: where it ran (host and process).
         finished: end, as ISO 8601 in UTC.
+        curve: validation accuracy after each epoch, on a part of the split but for the last; NaN for epochs that were
+            taken over from a checkpoint. Empty where none was kept.
     """
 
     candidate: Candidate
@@ -74,3 +80,4 @@ class Evaluation:
     error: str = ""
     worker: str = ""
     finished: str = ""
+    curve: tuple[float, ...] = ()

@@ -36,12 +36,20 @@ class History:
         for evaluation in evaluations:
             self.append(evaluation)
 
-    def append(self, evaluation: Evaluation) -> None:
-        """Adds an evaluation at the end."""
+    def append(self, evaluation: Evaluation, *, tried: bool = True) -> None:
+        """Adds an evaluation at the end.
+
+        Args:
+            evaluation: what came of a candidate.
+            tried: False for an evaluation of another search: it teaches, but its architecture is still to be tried, and
+                is neither in `digests` nor in `row_keys`.
+        """
         row = evaluation.candidate.architecture.row
         assert not self._evaluations or len(row) == self.num_choices, "all rows of a history belong to one space"
         position = len(self._evaluations)
         self._evaluations.append(evaluation)
+        if not tried:
+            return
         self._digests.setdefault(evaluation.candidate.architecture.digest, position)
         self._rows.setdefault(np.array(row, dtype=np.int16).tobytes(), position)
 
@@ -179,10 +187,15 @@ class HistoryFile:
             _sync_folder(self.path.parent)
 
 
-def read_history(path: Path | str) -> tuple[History, str]:
+def read_history(path: Path | str, *, repair: bool = True) -> tuple[History, str]:
     """Reads ``history.jsonl``, after repairing a last line that a killed driver left unfinished.
 
     An index that comes again is left out: the first evaluation under it stands. A missing file is an empty history.
+
+    Args:
+        path: the file.
+        repair: False to leave the file as it is, because another search may be writing it; a last line that is not
+            whole is then passed over without a note.
 
     Returns:
         The history, and a note on what was repaired or left out, or "".
@@ -194,8 +207,8 @@ def read_history(path: Path | str) -> tuple[History, str]:
     try:
         if not path.exists():
             return History(), ""
-        note = _repair_file(path)
-        content = path.read_bytes()
+        note = _repair_file(path) if repair else ""
+        content = path.read_bytes() if repair else _whole_lines(path)
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
     notes = [note] if note else []
@@ -223,6 +236,13 @@ def _evaluation_of(line: bytes, *, where: str) -> Evaluation:
         problem = f"must be a JSON object, got {line[:40]!r} ({error})"
         raise UserError(where, problem, "correct or delete this line; only a torn last line is repaired") from None
     return evaluation_from_record(record, where=where)
+
+
+def _whole_lines(path: Path) -> bytes:
+    """The file's content but for a last line that is not whole."""
+    with path.open("rb") as file:
+        keep, _ = _fault(file.fileno())
+        return file.read(keep)
 
 
 def _repair_file(path: Path) -> str:

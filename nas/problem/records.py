@@ -41,11 +41,15 @@ def evaluation_to_record(evaluation: Evaluation) -> dict[str, object]:
         "error": evaluation.error,
         "worker": evaluation.worker,
         "finished": evaluation.finished,
+        "curve": [_number(value) for value in evaluation.curve],
+        "stop_below": [float(value) for value in candidate.stop_below],
     }
 
 
 def evaluation_from_record(record: Mapping[str, object], *, where: str = "record") -> Evaluation:
     """The evaluation that `evaluation_to_record` wrote. Keys that it does not know are ignored.
+
+    ``curve`` and ``stop_below`` may be missing: runs of before there were any go on.
 
     Args:
         record: the decoded object of one line.
@@ -73,6 +77,7 @@ def evaluation_from_record(record: Mapping[str, object], *, where: str = "record
             seed=_read(record, "seed", _integer, where),
             predicted=_read(record, "predicted", _numbers, where),
             upper=_read(record, "upper", _numbers, where),
+            stop_below=_read({"stop_below": [], **record}, "stop_below", _floats, where),
         ),
         status=_read(record, "status", _status, where),
         metrics=_read(record, "metrics", _numbers, where),
@@ -80,6 +85,7 @@ def evaluation_from_record(record: Mapping[str, object], *, where: str = "record
         error=_read(record, "error", _text, where),
         worker=_read(record, "worker", _text, where),
         finished=_read(record, "finished", _text, where),
+        curve=_read({"curve": [], **record}, "curve", _floats, where),
     )
 
 
@@ -127,6 +133,12 @@ def _float(value: object) -> float:
     if type(value) is not int:
         raise TypeError("a number or null")
     return float(value)
+
+
+def _floats(value: object) -> tuple[float, ...]:
+    if type(value) is not list:
+        raise TypeError("a list of numbers")
+    return tuple(_float(item) for item in value)
 
 
 def _text(value: object) -> str:

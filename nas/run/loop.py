@@ -7,7 +7,7 @@ kept that does not follow from the history.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from nas.problem.history import History
 from nas.run.interrupts import interrupts_deferred
 from nas.run.progress import Progress, Tally
 from nas.run.runner import Session, import_error_in
+from nas.strategy.halving import Halving
 from nas.strategy.problem import Population, SearchProblem, SearchStrategy
 
 # Streams of random numbers that one seed is split into.
@@ -38,13 +39,16 @@ class LoopOptions:
     """How long and how a search goes on.
 
     Attributes:
-        num_candidates: evaluations in the history at which it ends; failed ones and those of before count.
-        fidelity: of every candidate.
+        num_candidates: evaluations in the history at which it ends; failed ones and those of before count, further
+            ones of an architecture at higher fidelities do not.
+        fidelity: of every new architecture.
         seed: from which the seeds of candidates and the random numbers of proposals are derived.
         reference: objective key -> the value beyond which nothing counts in the hypervolume; see
             `nas.run.progress.FrontVolume`.
         progress: told at the beginning, and of each evaluation when the slot that it left is filled again.
         stop: asked before each proposal; once it is true, nothing new is begun.
+        halving: the ladder that begins with ``fidelity``; None: nothing is promoted.
+        stop_below: the history and a candidate about to be submitted -> its ``stop_below``.
     """
 
     num_candidates: int
@@ -53,6 +57,11 @@ class LoopOptions:
     reference: Mapping[str, float] = field(default_factory=dict)
     progress: Callable[[Progress], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
+    halving: Halving | None = None
+    stop_below: Callable[[History, Candidate], tuple[float, ...]] = lambda _history, _candidate: ()
+
+    def __post_init__(self) -> None:
+        assert self.halving is None or self.halving.entry == self.fidelity, "new architectures enter the lowest rung"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +103,9 @@ def search_loop(
     """Goes on with a search until its history is long enough.
 
     Slots are kept busy: as soon as an evaluation comes back, the next candidate is proposed from the history so far and
-    the candidates still running. On a session with one slot the history follows from the seed alone, however often it
-    was interrupted between evaluations.
+    the candidates still running. Where there is a ladder of fidelities, promotions come before new architectures, and
+    the search ends when both are done; a promoted architecture gets a new index and keeps its seed. On a session with
+    one slot the history follows from the seed alone, however often it was interrupted between evaluations.
 
     Args:
         problem: what to search for.
@@ -109,7 +119,13 @@ def search_loop(
         Stopped: on an interrupt (Ctrl-C).
         UserError: no worker can import what the candidates need, or the store cannot be written.
     """
-    tally = Tally(problem.objectives, total=options.num_candidates, reference=options.reference, earlier=history)
+    tally = Tally(
+        problem.objectives,
+        total=options.num_candidates,
+        reference=options.reference,
+        earlier=history,
+        halving=options.halving,
+    )
     loop = _Loop(problem, strategy, session, history, store, options=options, tally=tally)
     try:
         return loop.run()
@@ -145,6 +161,7 @@ class _Loop:
         self._tally = tally
         self._next_index = 1 + max((evaluation.candidate.index for evaluation in history), default=-1)
         self._first: list[Evaluation] = []
+        self._barred = self._over_budget()
 
     def run(self) -> LoopResult:
         stopping = False
@@ -179,15 +196,47 @@ class _Loop:
 
     def _fill(self) -> bool:
         """Submits candidates to the free slots; True where the strategy found nothing for one that is needed."""
+        for candidate in self._promoted():
+            self._submit(candidate)
         running = len(self._session.in_flight)
-        free = min(self._session.num_slots - running, self._options.num_candidates - self._tally.done - running)
+        begun = self._tally.done + sum(not self._is_promotion(candidate) for candidate in self._session.in_flight)
+        free = min(self._session.num_slots - running, self._options.num_candidates - begun)
         if free <= 0:
             return False
         rows = self._strategy.propose(self._problem, self._history, self._pending(), free, self._rng())
         for candidate in self._candidates(rows[:free]):
-            self._session.submit(candidate)
-            self._next_index += 1
+            self._submit(candidate)
         return len(rows) == 0
+
+    def _submit(self, candidate: Candidate) -> None:
+        self._session.submit(replace(candidate, stop_below=self._options.stop_below(self._history, candidate)))
+        self._next_index += 1
+
+    def _promoted(self) -> list[Candidate]:
+        """What the free slots are given to first."""
+        halving, running = self._options.halving, self._session.in_flight
+        free = self._session.num_slots - len(running)
+        if halving is None or free <= 0:
+            return []
+        found = halving.promotions(self._problem.objectives, self._history, running, free, barred=self._barred)
+        return [
+            replace(candidate, index=self._next_index + place, fidelity=fidelity)
+            for place, (candidate, fidelity) in enumerate(found)
+        ]
+
+    def _is_promotion(self, candidate: Candidate) -> bool:
+        return candidate.fidelity != self._options.fidelity
+
+    def _over_budget(self) -> frozenset[str]:
+        """Digests of earlier architectures that do not keep the budgets of now, which may be tighter than before."""
+        if self._options.halving is None or len(self._history) == 0:
+            return frozenset()
+        feasible = self._problem.screen(np.asarray(self._history.rows)).feasible
+        return frozenset(
+            evaluation.candidate.architecture.digest
+            for evaluation, kept in zip(self._history, feasible, strict=True)
+            if not kept
+        )
 
     def _pending(self) -> Population:
         rows = [candidate.architecture.row for candidate in self._session.in_flight]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from nas.errors import UserError
 from nas.problem.evaluation import Fidelity
 from nas.train.augmentation import Batch, TrainingImages, training_images
 from nas.train.checkpoint import Progress, Trainee, read_progress, restore_checkpoint, save_checkpoint
+from nas.train.curves_watch import HopelessError, watch
 from nas.train.data.images import SplitName
 from nas.train.ema import MovingAverage
 from nas.train.judge import judge
@@ -51,6 +52,8 @@ class Fit:
         epochs: trained in this call.
         resumed_epochs: taken over from a checkpoint.
         train_losses: mean training loss of every epoch, resumed ones included.
+        curve: accuracy after every epoch, on a part of the judged split (`nas.train.curves_watch.watch`), the last one
+            on all of it; NaN for epochs that were taken over. Empty where the training was not watched.
     """
 
     metrics: Mapping[str, float]
@@ -58,6 +61,7 @@ class Fit:
     epochs: int
     resumed_epochs: int
     train_losses: tuple[float, ...]
+    curve: tuple[float, ...] = ()
 
 
 def fit(
@@ -72,6 +76,8 @@ def fit(
     checkpoint: Path | None = None,
     deadline: float | None = None,
     device: str = "cpu",
+    watched: bool = False,
+    stop_below: Sequence[float] = (),
 ) -> Fit:
     """Train a module in place and judge it; afterwards it holds the judged weights, in evaluation mode.
 
@@ -94,8 +100,11 @@ def fit(
             what a training in one go would have (see `nas.train.optimiser.learning_rate`).
         deadline: of `time.monotonic`; checked at each step.
         device: torch's name of it; on ``cuda`` in the precision of the recipe.
+        watched: keep the accuracy after each epoch. It changes nothing of the training.
+        stop_below: accuracy of each epoch, from the first, below which to stop; it has the training watched.
 
     Raises:
+        HopelessError: the accuracy fell below that; the epoch is in the checkpoint.
         DivergenceError: the loss became NaN or infinite, or stayed far above that of guessing.
         DeadlineError: the deadline passed; the last full epoch is in the checkpoint.
         UserError: a device that is not there.
@@ -118,11 +127,14 @@ def fit(
         further = saved is not None and saved.epochs > fidelity.epochs
         losses = training.resume(checkpoint, saved) if checkpoint and saved and not further else []
         resumed = len(losses)
+        curve = _Curve(training, judge_on, size, stop_below) if watched or stop_below else None
         for epoch in range(resumed, fidelity.epochs):
             losses.append(training.epoch(epoch))
             training.check(epoch, losses[-1])
             if checkpoint is not None and not further:
                 save_checkpoint(checkpoint, training.trainee, training.progress(losses))
+            if curve is not None and epoch + 1 < fidelity.epochs:
+                curve.judge(epoch)
         if training.trainee.average is not None:
             module.load_state_dict(training.trainee.average.state)
         metrics = judge(module, task, judge_on, input_size=size, device=device)
@@ -134,6 +146,7 @@ def fit(
         epochs=fidelity.epochs - resumed,
         resumed_epochs=resumed,
         train_losses=tuple(losses),
+        curve=(*curve.values, metrics["accuracy"]) if curve is not None and resumed < fidelity.epochs else (),
     )
 
 
@@ -224,6 +237,24 @@ class _Training:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": saved.loss_scale})
         return list(saved.train_losses)
+
+
+class _Curve:
+    """The accuracies of a training so far, NaN where it was not watched."""
+
+    def __init__(self, training: _Training, split: SplitName, size: Size, stop_below: Sequence[float]) -> None:
+        images = training.images
+        self._training = training
+        self._stop_below = stop_below
+        self._watch = watch(images.task, split, size=size, num_trained=len(images), device=images.labels.device)
+        self.values = [math.nan] * (training.epochs - 1)
+
+    def judge(self, epoch: int) -> None:
+        """Judges after an epoch; raises `HopelessError` where that is below what it has to be."""
+        value = self._watch.accuracy(self._training.trainee)
+        self.values[epoch] = value
+        if epoch < len(self._stop_below) and value < self._stop_below[epoch]:
+            raise HopelessError(self.values[: epoch + 1], self._stop_below[epoch], self._training.epochs)
 
 
 def _trainee(module: nn.Module, recipe: Recipe) -> Trainee:

@@ -96,7 +96,7 @@ def test_numpy_numbers_are_written_as_plain_ones() -> None:
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        ({"status": "done"}, "status must be one of complete, failed, infeasible, timeout, got 'done'"),
+        ({"status": "done"}, "status must be one of complete, failed, infeasible, timeout, stopped, got 'done'"),
         ({"index": "3"}, "index must be an integer, got '3'"),
         ({"index": True}, "index must be an integer, got True"),
         ({"row": [1.0]}, "row must be a list of integers"),
