@@ -67,7 +67,9 @@ class Measured:
 
 
 class MeasurementFile:
-    """The measurements of one subject, the last of an architecture being the one that holds: a device with its threads and batch, a space on an input, a precision.
+    """The measurements of one subject: a device with its threads and batch, a space on an input, a precision.
+
+    Of several measurements of one architecture the last one holds.
 
     Args:
         path: of the file, which may not be there yet.

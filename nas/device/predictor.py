@@ -6,7 +6,7 @@ Responsible for the predictor that a search asks: fitted once to a few measureme
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +25,8 @@ from nas.space.space import SearchSpace
 
 _CHUNK = 65_536
 CONFIDENCE = 0.95
+MIN_RANDOM = 2 * MIN_RESIDUALS
+"""Samples drawn at random that a fit needs: each fold of them must leave enough residuals for a bound."""
 
 
 class LatencyPredictor(Protocol):
@@ -93,6 +95,36 @@ class Calibration:
     time: str = ""
     num_unsettled: int = 0
 
+    @classmethod
+    def empty(cls, space: SearchSpace) -> Calibration:
+        """One without samples, of rows of ``space``."""
+        none = np.zeros(0)
+        rows = np.zeros((0, space.num_choices), dtype=np.int16)
+        return cls(population=rows, latency_ms=none, random=none.astype(bool), predicted_ms=none, upper_ms=none)
+
+    def described(self, *, protocol: str, host: Mapping[str, object], time: str = "") -> Calibration:
+        """The same samples with other circumstances, as in the attributes."""
+        return replace(self, protocol=protocol, host=dict(host), time=time)
+
+    def with_samples(
+        self,
+        population: Population,
+        latency_ms: Floats,
+        *,
+        random: NDArray[np.bool_],
+        predicted_ms: Floats,
+        upper_ms: Floats,
+    ) -> Calibration:
+        """The same circumstances with other samples: arrays as in the attributes."""
+        return replace(
+            self,
+            population=population,
+            latency_ms=latency_ms,
+            random=random,
+            predicted_ms=predicted_ms,
+            upper_ms=upper_ms,
+        )
+
     def points(self) -> list[dict[str, float | bool]]:
         """One record an architecture that was drawn at random, predicted without it, for reports."""
         return [
@@ -102,7 +134,7 @@ class Calibration:
                 "upper_ms": float(self.upper_ms[index]),
                 "held_out": True,
             }
-            for index in np.flatnonzero(self.random)
+            for index in np.flatnonzero(self.random & np.isfinite(self.predicted_ms))
         ]
 
 
@@ -142,6 +174,10 @@ class CostPredictor:
             UserError: a confidence outside [0.5, 1).
         """
         return self.predict_ms(population) * self.bound_factor(confidence)
+
+    def bound_text(self, confidence: float = CONFIDENCE) -> str:
+        """The bound as a person reads it: ``8.3 % above the prediction``."""
+        return f"{(self.bound_factor(confidence) - 1) * 100:.2g} % above the prediction"
 
     def bound_factor(self, confidence: float = CONFIDENCE) -> float:
         """``upper_ms / predict_ms``, the same for all rows; at least 1. Raises `UserError` as `upper_ms` does."""
@@ -193,12 +229,11 @@ def fit_predictor(
     Raises:
         UserError: latencies that are not positive and finite, rows that cannot be built, or too few random rows.
     """
-    measured = np.asarray(latency_ms, dtype=np.float64)
+    measured = checked_latency(latency_ms, len(population))
     drawn = np.ones(len(measured), dtype=bool) if random is None else np.asarray(random, dtype=bool)
-    samples = _samples(costs, population, measured, scope.space)
-    needed = 2 * MIN_RESIDUALS
-    if drawn.sum() < needed:
-        problem = f"must hold at least {needed} architectures drawn at random, got {int(drawn.sum())}"
+    samples = samples_of(costs, population, measured, scope.space)
+    if drawn.sum() < MIN_RANDOM:
+        problem = f"must hold at least {MIN_RANDOM} architectures drawn at random, got {int(drawn.sum())}"
         raise UserError("calibration", problem, "measure more; 28 are usual")
     selected = select(samples, drawn)
     validated = validate(samples, drawn, confidence=confidence)
@@ -234,13 +269,27 @@ def figures_of(feature_names: tuple[str, ...]) -> NDArray[np.intp]:
     return np.unique(names, return_inverse=True)[1].astype(np.intp)
 
 
-def _samples(costs: PopulationCosts, population: Population, latency_ms: Floats, space: SearchSpace) -> Samples:
-    if latency_ms.shape != (len(population),):
-        raise UserError("calibration", f"must have a latency a row, got {latency_ms.shape} for {len(population)} rows")
+def checked_latency(latency_ms: ArrayLike, num_rows: int) -> Floats:
+    """Measured latencies ``(n,)`` as float64.
+
+    Raises:
+        UserError: not one a row, one that is not finite and above 0 (with its row), or all the same, which nothing
+            can be learned from.
+    """
+    measured = np.asarray(latency_ms, dtype=np.float64)
+    if measured.shape != (num_rows,):
+        raise UserError("calibration", f"must have a latency a row, got {measured.shape} for {num_rows} rows")
+    for index in np.flatnonzero(~np.isfinite(measured) | (measured <= 0)):
+        raise UserError(f"calibration, row {index}", f"must have a latency above 0, got {measured[index]} ms")
+    if len(measured) > 1 and np.ptp(measured) == 0:
+        raise UserError("calibration", f"must have latencies that differ, got {measured[0]} ms in every row")
+    return measured
+
+
+def samples_of(costs: PopulationCosts, population: Population, latency_ms: Floats, space: SearchSpace) -> Samples:
+    """Measured rows as a fit sees them. Raises `UserError` for a row that cannot be built."""
     features = costs.features(population)
-    for index, (row, value) in enumerate(zip(features, latency_ms, strict=True)):
-        if not np.isfinite(value) or value <= 0:
-            raise UserError(f"calibration, row {index}", f"must have a latency above 0, got {value} ms")
+    for index, row in enumerate(features):
         if not np.isfinite(row).all():
             raise UserError(f"calibration, row {index}", "must be an architecture that can be built for the data")
     return Samples(

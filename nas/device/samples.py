@@ -97,28 +97,39 @@ def designed_rows(features: NDArray[np.float64], num_given: int, num_designed: i
         num_given: the first rows, which are measured anyway.
         num_designed: how many to add, at most ``n - num_given``.
 
-    Rows are scaled to shares, as a fit of relative errors sees them. Adding a row x multiplies the determinant of the
-    information matrix M by 1 + x' M^-1 x.
+    Rows are scaled to shares, as a fit of relative errors sees them.
     """
     scaled = features[:, features.any(axis=0)]
     scaled = scaled / scaled.mean(axis=0)
     scaled /= np.maximum(scaled.sum(axis=1, keepdims=True), 1e-12)
-    inverse = np.eye(scaled.shape[1]) / _REGULARISATION
-    for row in scaled[:num_given]:
-        inverse = _with_row(inverse, row)
-    open_rows = np.ones(len(scaled), dtype=bool)
-    open_rows[:num_given] = False
-    chosen = []
-    for _ in range(num_designed):
-        gains = np.einsum("ij,jk,ik->i", scaled, inverse, scaled)
-        best = int(np.where(open_rows, gains, -np.inf).argmax())
-        chosen.append(best)
+    return augmented_design(scaled, num_given, num_designed, regularisation=_REGULARISATION)[num_given:]
+
+
+def augmented_design(
+    features: NDArray[np.float64], num_given: int, num_designed: int, *, regularisation: float = 1e-2
+) -> NDArray[np.intp]:
+    """The first ``num_given`` rows, and the ``num_designed`` others that add most to the determinant, one by one.
+
+    Args:
+        features: ``(n, F)``, as the fit sees them.
+        num_given: the first rows, which are measured anyway.
+        num_designed: how many to add, at most ``n - num_given``.
+        regularisation: of the information matrix before any row is in it.
+
+    Adding a row x multiplies the determinant of the information matrix M by 1 + x' M^-1 x.
+    """
+    inverse = np.eye(features.shape[1]) / regularisation
+    # The gains x' M^-1 x are updated, not computed anew: a pool may have thousands of rows.
+    gains = np.square(features).sum(axis=1) / regularisation
+    open_rows = np.ones(len(features), dtype=bool)
+    chosen = list(range(num_given))
+    for place in range(num_given + num_designed):
+        best = chosen[place] if place < num_given else int(np.where(open_rows, gains, -np.inf).argmax())
+        if place >= num_given:
+            chosen.append(best)
         open_rows[best] = False
-        inverse = _with_row(inverse, scaled[best])
+        step = inverse @ features[best]
+        scale = 1 + float(features[best] @ step)
+        gains -= np.square(features @ step) / scale
+        inverse -= np.outer(step, step) / scale
     return np.array(chosen, dtype=np.intp)
-
-
-def _with_row(inverse: NDArray[np.float64], row: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse of M + x x' from that of M (Sherman and Morrison)."""
-    step = inverse @ row
-    return np.asarray(inverse - np.outer(step, step) / (1 + row @ step))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nas.device.advice import recommend_for
 from nas.device.card import Device
 from nas.device.host import host_facts
 from nas.device.model_card import write_model_card
@@ -183,7 +184,7 @@ def test_a_single_file_holds_no_pickle(predictor: CostPredictor, tmp_path: Path)
     save_predictor(predictor, tmp_path / "p.npz")
     with np.load(tmp_path / "p.npz", allow_pickle=False) as file:
         assert all(file[name].dtype != object for name in file.files)
-        assert json.loads(str(file["record"]))["format"] == 1
+        assert json.loads(str(file["record"]))["format"] == 2
 
 
 def test_a_missing_or_broken_file_is_a_misfit_in_one_line(
@@ -263,6 +264,12 @@ def test_too_few_random_samples_are_refused(space: SearchSpace, costs: Populatio
     rows = sample(space, 12, np.random.default_rng(0))
     with pytest.raises(UserError, match="at least 8 architectures drawn at random, got 7"):
         fit_predictor(costs, rows, true_ms(costs, rows), scope=scope, random=np.arange(12) < 7)
+
+
+def test_a_recommendation_for_a_calibrated_predictor_starts_from_its_bound(predictor: CostPredictor) -> None:
+    text = recommend_for(predictor, 0.95)
+    assert f"{(predictor.bound_factor(0.95) - 1) * 100:.2g} %" in text
+    assert "the 95 % bound" in text
 
 
 def test_a_fit_is_deterministic(space: SearchSpace, costs: PopulationCosts, scope: Scope, fresh: Population) -> None:
