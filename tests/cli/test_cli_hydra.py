@@ -43,7 +43,7 @@ def test_multirun_composes_each_value(tmp_path: Path) -> None:
     [
         ("budjet.latency=1", "budjet: no field named 'budjet'; did you mean budget? Known: allow, budget"),
         ("budget.latancy=1", "budget.latancy: no field in budget named 'latancy'; did you mean latency?"),
-        ("strategy=nsga9", "strategy: no strategy named 'nsga9'; did you mean nsga2?"),
+        ("strategy=nsgaII", "strategy: no strategy named 'nsgaII'; did you mean nsga"),
         ("recipe=nothing-like-it", "recipe: no recipe named 'nothing-like-it'; Known: "),
         ("data.colour=x", "data.colour: no field in data named 'colour'"),
         ("run.candidates", "argument 'run.candidates': is not of the form field=value"),

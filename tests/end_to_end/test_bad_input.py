@@ -29,8 +29,8 @@ SPACES = {
 FIELDS = [
     ("space=mobilnet-tiny", "space: no space named 'mobilnet-tiny'; did you mean mobilenet-tiny?", "resnet-tiny"),
     ("space=missing.yaml", "space: no file missing.yaml"),
-    ("device=this-machin", "device: no device named 'this-machin'; did you mean this-machine? Known: this-machine"),
-    ("strategy=nsga3", "strategy: no strategy named 'nsga3'; did you mean nsga2? Known: nsga2, pareto-local-search"),
+    ("device=this-machin", "device: no device named 'this-machin'; did you mean this-machine? Known: 1080ti_1, "),
+    ("strategy=surogate", "strategy: no strategy named 'surogate'; did you mean surrogate? Known: cost-fronts, nsga2"),
     ("recipe=defalt", "recipe: no recipe named 'defalt'; did you mean default? Known: adamw, default"),
     ("recipe=3", "recipe: no recipe named '3'; Known: adamw, default"),
     ("data=digit", "data: no data named 'digit'; did you mean digits? Known: digits, folder"),
@@ -42,7 +42,7 @@ FIELDS = [
     ("+foo=1", "foo: no field named 'foo'; Known: allow, budget"),
     ("+spase=resnet-tiny", "spase: no field named 'spase'; did you mean space?"),
     ("+run.foo=1", "run.foo: no field of run named 'foo'"),
-    ("+budget.energy=1mJ", "budget.energy: no metric named 'energy'; Known: accuracy, latency"),
+    ("+budget.power=1W", "budget.power: no metric named 'power'; Known: accuracy, energy, flash, latency"),
     ("+seed=3", "seed: is there already"),
     ("~seed", "seed: must be there"),
     ("seed", "argument 'seed': is not of the form field=value"),
@@ -117,7 +117,7 @@ def test_a_wrong_argument_is_refused_before_anything_is_spent(filled: Here, case
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("serch", "nas: no command named 'serch'; did you mean search? Known: search, spaces, verify"),
+        ("serch", "nas: no command named 'serch'; did you mean search? Known: calibrate, devices, profile, search, spaces, verify"),
         ("spaces extra", "nas spaces: must have no arguments, got extra"),
         ("verify", "nas verify: must be given a folder"),
         ("verify nowhere", "nowhere: must be a model folder, but has no manifest.json"),

@@ -93,7 +93,7 @@ def test_data_folders_are_no_import_names_and_the_package_is_the_installed_one(i
 
 def test_the_installed_command_helps_and_lists_the_spaces(installed: Installed) -> None:
     assert installed.nas("--help").startswith("nas: hardware-aware neural architecture search")
-    assert "strategy: nsga2, " in installed.nas("search", "--help")
+    assert "strategy: cost-fronts, nsga2, " in installed.nas("search", "--help")
     spaces = [line.split()[0] for line in installed.nas("spaces").splitlines()]
     assert spaces == sorted(file.stem for file in (CHECKOUT / "search_spaces").glob("*.yaml"))
     assert list(installed.empty.iterdir()) == []
