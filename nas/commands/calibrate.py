@@ -18,6 +18,7 @@ from nas.commands.display import Display
 from nas.commands.settings import CalibrationOptions
 from nas.commands.setup import device_folders
 from nas.commands.subject import Subject
+from nas.commands.transfer import better_of
 from nas.deploy.untrained import export_untrained
 from nas.device.advice import recommend
 from nas.device.card import Precision
@@ -29,13 +30,14 @@ from nas.device.predictor import MIN_RANDOM, fit_predictor
 from nas.device.protocol import Measurement, TimingProtocol
 from nas.device.samples import Plan, choose_samples
 from nas.device.store import PredictorMisfitError, load_predictor, save_predictor
+from nas.device.transfer import TransferPredictor
 from nas.device.where.measure import measure_on
 from nas.device.where.places import Local
 from nas.errors import UserError
 from nas.run.folder import check_place
 from nas.units import format_quantity, format_seconds
 
-_STREAM = 3  # of the seed
+_STREAM, _TRANSFER_STREAM = 3, 4  # of the seed
 _FREE_BYTES = 1_000_000  # a latency model takes a hundredth of it
 
 
@@ -270,7 +272,7 @@ class _Calibration:
         if num_random < MIN_RANDOM:
             problem = f"must have {MIN_RANDOM} measured architectures drawn at random, {num_random} settled"
             raise UserError(f"calibration of {self.subject.device.name}", problem, "go on when the machine is quieter")
-        predictor = fit_predictor(
+        fitted = fit_predictor(
             self.subject.costs,
             np.array([one.row for one in measured], dtype=np.int16),
             [one.latency_ms for one in measured],
@@ -285,10 +287,14 @@ class _Calibration:
             time=measured[-1].time,
             num_unsettled=len(refused),
         )
+        rng = np.random.default_rng([self.how.seed, _TRANSFER_STREAM])
+        predictor = better_of(fitted, self.subject, precision, confidence=self.how.confidence, rng=rng)
+        if isinstance(predictor, TransferPredictor):
+            self.display.say("latency", f"{precision}: draws on the models of {', '.join(predictor.sources)}")
         file = self.folder / self.subject.scope(precision).file_name
         save_predictor(predictor, file)
         fastest, slowest = min(one.latency_ms for one in measured), max(one.latency_ms for one in measured)
         spans = f"{format_quantity(fastest, 'time')} to {format_quantity(slowest, 'time')}"
         self.display.say("latency", f"{precision}: {len(measured)} architectures, {spans}")
-        advice = recommend(predictor.log_residuals, num_samples=len(measured), confidence=self.how.confidence)
+        advice = recommend(fitted.log_residuals, num_samples=len(measured), confidence=self.how.confidence)
         return Calibrated(predictor=predictor, file=file, advice=advice)
