@@ -2,8 +2,8 @@
 
     python experiments/latency_transfer/compare.py --data ../shared/data
 
-Goes through splits of the published tables of NAS-Bench-201 and of once-for-all networks into devices that are known
-and devices that are new, most of them unlike. Both methods get the same source predictors and as many labels. Prints
+Goes through splits of the published tables of NAS-Bench-201 and of once-for-all networks, and of a simulated one, into
+devices that are known and devices that are new, most of them unlike. Both methods get the same source predictors and as many labels. Prints
 the tables of README.md.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import simulated
 from run import POOL, REFERENCE
 from scipy.stats import spearmanr
 
@@ -76,7 +77,12 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="+", default=[20, 50])
     options = parser.parse_args()
     everything: dict[int, list[list[float]]] = {samples: [] for samples in options.samples}
-    for bench, splits in ((nasbench201(options.data), NASBENCH201), (once_for_all(options.data), OFA)):
+    benches = (
+        (nasbench201(options.data), NASBENCH201),
+        (once_for_all(options.data), OFA),
+        (bench_of("simulated", *simulated.table(0)), simulated.SPLITS),
+    )
+    for bench, splits in benches:
         known: dict[tuple[int, str], Sources] = {}
         for name, (sources, targets) in splits.items():
             for samples in options.samples:

@@ -28,10 +28,10 @@ from nas.space.moves import Population
 from nas.units import format_quantity
 
 MIN_TRANSFER_SAMPLES = 10
-RANDOM_SHARE = 0.3
+RANDOM_SHARE = 0.25
 _REFERENCE = 500  # rows over which the expected deviation is averaged
 # How often a member of the mixture has: each single source, all sources, operator counts, options.
-_OFTEN = (0.5, 0.6, 0.6, 0.3)
+_OFTEN = (0.2, 0.9, 0.9, 0.1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
