@@ -3,8 +3,8 @@
     python experiments/latency_transfer/compare.py --data ../shared/data
 
 Goes through splits of the published tables of NAS-Bench-201 and of once-for-all networks, and of a simulated one, into
-devices that are known and devices that are new, most of them unlike. Both methods get the same source predictors and as many labels. Prints
-the tables of README.md.
+devices that are known and devices that are new, most of them unlike. Both methods get the same source predictors and
+as many labels. Prints the tables of README.md.
 """
 
 from __future__ import annotations

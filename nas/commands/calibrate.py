@@ -20,13 +20,12 @@ from nas.commands.setup import device_folders
 from nas.commands.subject import Subject
 from nas.commands.transfer import better_of
 from nas.deploy.untrained import export_untrained
-from nas.device.advice import recommend
 from nas.device.card import Precision
 from nas.device.codecs import StoredPredictor
 from nas.device.host import host_facts
 from nas.device.measurements import Measured, MeasurementFile
 from nas.device.model_card import write_model_card
-from nas.device.predictor import MIN_RANDOM, fit_predictor
+from nas.device.predictor import MIN_RANDOM, CostPredictor, fit_predictor
 from nas.device.protocol import Measurement, TimingProtocol
 from nas.device.samples import Plan, choose_samples
 from nas.device.store import PredictorMisfitError, load_predictor, save_predictor
@@ -48,12 +47,13 @@ class Calibrated:
     Attributes:
         predictor: rows -> ms.
         file: that it was read from or written to.
-        advice: what more samples would bring; "" for a model that was not fitted now.
+        fitted: the model from exact features, which ``predictor`` is unless other devices helped; None for a model that
+            was not fitted now.
     """
 
     predictor: StoredPredictor
     file: Path
-    advice: str = ""
+    fitted: CostPredictor | None = None
 
     @property
     def anchor_ms(self) -> float | None:
@@ -296,5 +296,4 @@ class _Calibration:
         fastest, slowest = min(one.latency_ms for one in measured), max(one.latency_ms for one in measured)
         spans = f"{format_quantity(fastest, 'time')} to {format_quantity(slowest, 'time')}"
         self.display.say("latency", f"{precision}: {len(measured)} architectures, {spans}")
-        advice = recommend(fitted.log_residuals, num_samples=len(measured), confidence=self.how.confidence)
-        return Calibrated(predictor=predictor, file=file, advice=advice)
+        return Calibrated(predictor=predictor, file=file, fitted=fitted)

@@ -17,6 +17,7 @@ from nas.commands.quality_table import quality_table
 from nas.commands.settings import CalibrateSettings
 from nas.commands.setup import describe, device_folders
 from nas.commands.subject import Subject, device_precision
+from nas.device.advice import recommend_for
 from nas.device.card import PRECISIONS, Device, Precision, load_device
 from nas.device.operators import OperatorsModel
 from nas.device.where.places import Offline
@@ -137,5 +138,6 @@ def _show(found: dict[Precision, Calibrated], confidence: float, display: Displa
     }
     display.result("\n" + table + "\n", {"models": figures})
     for precision, calibrated in found.items():
-        display.say("advice", f"{precision}: {calibrated.advice}")
+        if calibrated.fitted is not None:
+            display.say("advice", f"{precision}: {recommend_for(calibrated.fitted, confidence)}")
         display.say("model", str(calibrated.file))
