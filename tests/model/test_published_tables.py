@@ -81,12 +81,12 @@ def test_macs_of_all_nasbench201_cells_are_the_published_ones_less_their_dead_co
     assert (dead == 0).sum() == (costs["macs"] + LINEAR_BIASES == published).sum() > 10_000
 
 
-def test_traced_macs_of_500_random_unfolded_cells_are_the_published_ones(
+def test_traced_macs_of_200_random_unfolded_cells_are_the_published_ones(
     cells: tuple[np.ndarray, np.ndarray],
 ) -> None:
     ops, published = cells
     space = load_space(ROOT / "search_spaces" / "nasbench201.yaml")
-    for k in np.random.default_rng(201).choice(len(ops), 500, replace=False):
+    for k in np.random.default_rng(201).choice(len(ops), 200, replace=False):
         costs = network_costs(space.network(ops[k], fold=False), input_shape=(3, 32, 32), num_classes=10)
         assert costs.macs + LINEAR_BIASES == published[k], ops[k]
 
