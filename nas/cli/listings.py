@@ -27,15 +27,15 @@ def list_spaces(arguments: list[str]) -> int:
 
 def list_devices(arguments: list[str]) -> int:
     """Prints each device that is found from here: name, where it is measured, its latency models, what it is."""
+    from nas.commands.locate_device import device_folders
     from nas.device.card import CARD, device_names, load_device
-    from nas.locate import resource_folder
 
     if arguments and arguments[0] in ("-h", "--help"):
         print("usage: nas devices   (lists latency_models/ here, then the shipped ones)")
         return 0
     if arguments:
         raise UserError("nas devices", f"must have no arguments, got {' '.join(arguments)}")
-    folders = [Path("latency_models"), resource_folder("latency_models")]
+    folders = device_folders()
     names = device_names(folders)
     width = max(map(len, names))
     for name in names:

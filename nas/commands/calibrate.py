@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from nas.commands.display import Display
+from nas.commands.locate_device import device_folders, stored_files
 from nas.commands.settings import CalibrationOptions
-from nas.commands.setup import device_folders
 from nas.commands.subject import Subject
 from nas.commands.transfer import better_of
 from nas.deploy.untrained import export_untrained
@@ -94,10 +94,7 @@ def stored_models(subject: Subject, precisions: Sequence[Precision], display: Di
     found = {}
     for precision in precisions:
         scope = subject.scope(precision)
-        for folder in device_folders():
-            file = folder / subject.device.name / scope.file_name
-            if not file.is_file():
-                continue
+        for file in stored_files(subject.device.name, scope.file_name):
             try:
                 found[precision] = Calibrated(predictor=load_predictor(file, subject.costs, scope=scope), file=file)
                 break
@@ -243,6 +240,7 @@ class _Calibration:
 
     def _keep(self, group: Sequence[Measurement], files: Mapping[Path, tuple[Precision, int]], plan: Plan) -> None:
         """Stores the measurements of a group."""
+        kept: dict[Precision, list[Measured]] = {}
         for measurement in group:
             precision, place = files[measurement.file]
             measured = Measured.of(
@@ -252,7 +250,9 @@ class _Calibration:
                 protocol=self.protocol.describe(),
                 threads=self.subject.device.threads,
             )
-            self.stores[precision].append([measured])
+            kept.setdefault(precision, []).append(measured)
+        for precision, measured_now in kept.items():
+            self.stores[precision].append(measured_now)
 
     def _reference_ms(self) -> float | None:
         """The anchor's latency in the newest measurements, which tells a machine that is slow throughout."""
@@ -261,8 +261,8 @@ class _Calibration:
         return min(levels) if levels else None
 
     def _fit(self, precision: Precision) -> Calibrated:
-        measured = self._known(precision)
-        refused = [one for one in self._latest(precision) if one.note]
+        latest = self._latest(precision)
+        measured, refused = [one for one in latest if not one.note], [one for one in latest if one.note]
         num_random = sum(one.random for one in measured)
         if refused:
             self.display.note(

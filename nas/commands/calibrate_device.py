@@ -11,11 +11,12 @@ from typing import Any, get_args
 
 from nas.commands.calibrate import Calibrated, CalibrationRun, calibrate
 from nas.commands.display import Display, Silent
+from nas.commands.locate_device import device_folders
 from nas.commands.locate_space import find_space
 from nas.commands.operators import OperatorsRun, calibrate_operators
 from nas.commands.quality_table import quality_table
 from nas.commands.settings import CalibrateSettings
-from nas.commands.setup import describe, device_folders
+from nas.commands.setup import describe
 from nas.commands.subject import Subject, device_precision
 from nas.device.advice import recommend_for
 from nas.device.card import PRECISIONS, Device, Precision, load_device

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from nas.commands.calibrate import Calibrated, CalibrationRun, calibrate, stored_models
 from nas.commands.display import Display
-from nas.commands.setup import Setup, device_folders
+from nas.commands.locate_device import stored_files
+from nas.commands.setup import Setup
 from nas.commands.subject import Subject, device_precision
 from nas.device.card import Device, Precision
 from nas.device.operators_store import load_operators, operators_file
@@ -109,9 +110,9 @@ def _models_of(setup: Setup, device: Device, display: Display) -> DeviceModels:
     wanted = list(dict.fromkeys([device.precision, *exported]))
     refresh = setup.settings.calibration.refresh
     found = {} if refresh else stored_models(subject, wanted, display)
-    estimated: dict[Precision, Estimate] = {} if refresh else _of_operators(subject, wanted, display)
-    estimated = {precision: one for precision, one in estimated.items() if precision not in found}
-    missing = [precision for precision in wanted if precision not in {*found, *estimated}]
+    missing = [precision for precision in wanted if precision not in found]
+    estimated = {} if refresh else _of_operators(subject, missing, display)
+    missing = [precision for precision in missing if precision not in estimated]
     if missing and isinstance(device.where, Nowhere | Offline):
         estimated |= _of_card(subject, missing, display)
         if device.precision not in {*found, *estimated}:
@@ -134,10 +135,7 @@ def _of_operators(subject: Subject, precisions: Sequence[Precision], display: Di
     """Predictions from a model of the device's kernels (`nas calibrate operators=true`), where one is stored."""
     found: dict[Precision, Estimate] = {}
     for precision in precisions:
-        for folder in device_folders():
-            file = folder / subject.device.name / operators_file(precision)
-            if not file.is_file():
-                continue
+        for file in stored_files(subject.device.name, operators_file(precision)):
             try:
                 model = load_operators(file, device=subject.device, precision=precision)
             except PredictorMisfitError as reason:

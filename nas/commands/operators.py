@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.commands.display import Display
-from nas.commands.setup import device_folders
+from nas.commands.locate_device import device_folders
 from nas.deploy.options import Exporter
 from nas.deploy.untrained import export_untrained
 from nas.device.card import Device, Precision

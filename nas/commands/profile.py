@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.commands.display import Display, Silent
+from nas.commands.locate_device import device_folders
 from nas.commands.locate_space import find_space
 from nas.deploy.architecture_file import read_architecture
 from nas.deploy.manifest import NAME, Manifest, read_manifest
@@ -22,7 +23,6 @@ from nas.deploy.profiling.records import FileProfile
 from nas.device.card import load_device
 from nas.device.protocol import FULL, TimingProtocol
 from nas.errors import UserError, unknown_name
-from nas.locate import resource_folder
 from nas.report.profile_page import ProfilePage, StageNote, write_profile_page
 from nas.report.profile_table import profile_table
 from nas.space.network import Cell, Layer, Network
@@ -70,7 +70,7 @@ def profile(settings: ProfileSettings, *, display: Display | None = None) -> lis
             run with fixed sizes, or a page that cannot be written.
     """
     display = display or Silent()
-    device = load_device(settings.device, [Path("latency_models"), resource_folder("latency_models")])
+    device = load_device(settings.device, device_folders())
     recorder = recorder_at(device.where, device=device.name)
     target = _find(settings)
     _check_page(settings.out)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from nas.commands.display import Display
+from nas.commands.locate_device import device_folders
 from nas.commands.locate_space import find_space
 from nas.commands.settings import SearchSettings
 from nas.device.card import Device, load_device
 from nas.device.card_memory import default_limits
 from nas.device.energy import check_card
 from nas.errors import UserError
-from nas.locate import resource_folder
 from nas.model.check import check_space
 from nas.model.population_costs import PopulationCosts
 from nas.problem.goals import Budget, Objective, budgets_from, objectives_from
@@ -56,11 +55,6 @@ class Setup:
     def goals(self) -> list[Objective | Budget]:
         """Objectives and budgets together: what a user asked about."""
         return [*self.objectives, *self.budgets]
-
-
-def device_folders() -> list[Path]:
-    """Folders with device cards and latency models: the user's own, which are written to, then the shipped ones."""
-    return [Path("latency_models"), resource_folder("latency_models")]
 
 
 def prepare(settings: SearchSettings, display: Display) -> Setup:

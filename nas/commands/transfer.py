@@ -6,16 +6,18 @@ architectures that were not seen decide.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.commands.setup import device_folders
+from nas.commands.locate_device import device_folders, stored_files
 from nas.commands.subject import Subject
 from nas.device.card import Precision, device_names, load_device
 from nas.device.codecs import StoredPredictor
 from nas.device.encoders import Encoder
-from nas.device.predictor import CostPredictor, Scope
-from nas.device.store import PredictorMisfitError, load_predictor
+from nas.device.predictor import CostPredictor
+from nas.device.store import load_predictor
 from nas.device.transfer import MIN_TRANSFER_SAMPLES, fit_sources, fit_transfer
 from nas.errors import UserError
 from nas.space.moves import Population, sample
@@ -63,23 +65,16 @@ def better_of(
 def _known(subject: Subject, precision: Precision) -> dict[str, StoredPredictor]:
     """Device -> its stored latency model for the space, input and precision; not of the device itself."""
     found: dict[str, StoredPredictor] = {}
-    folders = device_folders()
+    folders, name_of_file = device_folders(), subject.scope(precision).file_name
     for name in device_names(folders):
         if name == subject.device.name:
             continue
-        for folder in folders:
+        for file in stored_files(name, name_of_file):
             try:
-                device = load_device(name, folders)
-                scope = Scope(
-                    space=subject.space,
-                    input_shape=subject.input_shape,
-                    num_classes=subject.num_classes,
-                    device=device,
-                    precision=precision,
-                )
-                found[name] = load_predictor(folder / name / scope.file_name, subject.costs, scope=scope)
+                scope = replace(subject.scope(precision), device=load_device(name, folders))
+                found[name] = load_predictor(file, subject.costs, scope=scope)
                 break
-            except (PredictorMisfitError, UserError):
+            except UserError:  # of another batch, machine or format: it does not help here
                 continue
     return found
 

@@ -225,7 +225,7 @@ def terms(feature_names: tuple[str, ...], device: Device, precision: Precision) 
             continue
         if figure == "kernels":
             out[row, 0] = 1e-3
-        elif figure == "padded_macs" and kind != "pool":
+        elif figure == "padded_macs":
             out[row, 2 if kind.startswith("depthwise") else 1] = mac_ms
         elif figure == "activation_bytes":
             out[row, 3] = byte_ms * device.batch

@@ -1,26 +1,21 @@
 """The page of a profile: one file that needs nothing else and works offline.
 
-Responsible for what the page is told, and for putting it together under the same rule as the report: nothing that a
-model file holds can be run or fetch anything, as the content security policy admits exactly the page's own style and
-script, by their hashes.
+Responsible for what the page is told; it is put together like the report, by `nas.report.page`.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 
 from nas.deploy.profiling.records import FileProfile
 from nas.device.card import Device
 from nas.errors import UserError
+from nas.report.page import fill_page, json_for_script
 from nas.report.profile_table import profile_table
-from nas.report.write import json_for_script
 
 # In the order in which they are joined; the last one draws the page with what the others define.
 SCRIPTS = ("format.js", "dom.js", "chart.js", "profile_parts.js", "profile_strip.js", "profile_rates.js", "profile.js")
@@ -83,25 +78,15 @@ def write_profile_page(page: ProfilePage, path: Path) -> None:
 
 def render_profile_page(page: ProfilePage) -> str:
     """The page as text."""
-    style = "\n".join(_asset(name) for name in STYLES)
-    script = '(() => {\n"use strict";\n' + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();\n"
     notes = {note.stage: note.text for note in page.notes}
     tables = [profile_table(profile, notes=notes, width=_TABLE_WIDTH) for profile in page.profiles]
     fields = {
         "generator": _GENERATOR,
-        "policy": f"default-src 'none'; style-src '{_hash_source(style)}'; script-src '{_hash_source(script)}'",
         "title": html.escape(f"{page.name} · nas profile"),
-        "style": style,
         "table": html.escape("\n\n".join(tables)),
         "payload": json_for_script(profile_payload(page)),
-        "script": script,
     }
-    head, *rest = _asset("profile.html").split("{{")
-    filled = [head]
-    for part in rest:
-        name, _, text = part.partition("}}")
-        filled += [fields[name], text]
-    return "".join(filled)
+    return fill_page("profile.html", scripts=SCRIPTS, styles=STYLES, fields=fields)
 
 
 def profile_payload(page: ProfilePage) -> dict[str, object]:
@@ -125,11 +110,3 @@ def profile_payload(page: ProfilePage) -> dict[str, object]:
             for profile in page.profiles
         ],
     }
-
-
-def _hash_source(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _asset(name: str) -> str:
-    return (files("nas.report") / "assets" / name).read_text(encoding="utf-8").rstrip("\n")

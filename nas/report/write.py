@@ -1,22 +1,17 @@
-"""The page itself: payload, styles and scripts in one file that needs nothing else.
+"""The report: what a run's records say, written as one page into the run folder.
 
-Responsible for putting the parts together safely: whatever a run's files hold can neither end the script that
-carries it, nor be run, nor fetch anything. The content security policy admits exactly the page's own style and
-script, by their hashes, and no connection at all.
+Responsible for the parts of the page; how they are put together safely is up to `nas.report.page`.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
-import json
 import os
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from nas.report.page import fill_page, json_for_script
 from nas.report.payload import build_payload
 from nas.report.records import first_device, read_run
 from nas.report.table import front_table
@@ -70,36 +65,9 @@ def write_report(folder: Path) -> Path:
 
 def render_page(payload: Mapping[str, Any], *, table: str) -> str:
     """The page for a payload of `nas.report.payload.build_payload`; ``table`` is shown where scripts are off."""
-    style = "\n".join(_asset(name) for name in STYLES)
-    script = '(() => {\n"use strict";\n' + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();\n"
     fields = {
-        "policy": f"default-src 'none'; style-src '{_hash_source(style)}'; script-src '{_hash_source(script)}'",
         "title": html.escape(f"{payload['name']} · nas report"),
-        "style": style,
         "table": html.escape(table),
         "payload": json_for_script(payload),
-        "script": script,
     }
-    parts = _asset("template.html")
-    head, *rest = parts.split("{{")
-    filled = [head]
-    for part in rest:
-        name, _, text = part.partition("}}")
-        filled += [fields[name], text]
-    return "".join(filled)
-
-
-def json_for_script(value: object) -> str:
-    """``value`` as JSON that can stand in a ``<script>`` element: no character in it can end or comment it."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-def _hash_source(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _asset(name: str) -> str:
-    return (files("nas.report") / "assets" / name).read_text(encoding="utf-8").rstrip("\n")
+    return fill_page("template.html", scripts=SCRIPTS, styles=STYLES, fields=fields)

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import GPSampler
 
-from nas.problem.front import cost_matrix, elite
+from nas.problem.front import cost_matrix
 from nas.problem.history import History
 from nas.strategy.checks import require_at_least
 from nas.strategy.initial import initial_design
 from nas.strategy.novelty import anywhere, mutants, select_new
-from nas.strategy.optuna_study import ask_rows, make_study, make_trials
+from nas.strategy.optuna_study import ask_rows, best_and_latest, make_study, make_trials
 from nas.strategy.problem import Population, SearchProblem
 
 
@@ -50,10 +50,7 @@ class OptunaGP:
         judged = np.flatnonzero(~np.isnan(costs[:, 0]))
         if len(judged) < self.num_initial:
             return select_new(problem, history, pending, n, initial_design(problem, history, pending, n, rng))
-        if len(judged) > self.max_trials:
-            best = judged[elite(costs[judged], self.max_trials // 2)]
-            latest = np.setdiff1d(judged, best)[len(best) - self.max_trials :]
-            judged = np.sort(np.concatenate([best, latest]))
+        judged = best_and_latest(costs, judged, self.max_trials, num_best=self.max_trials // 2)
         suggested = self._suggested(problem, history.rows[judged], costs[judged], n, rng, pending=pending)
         return select_new(
             problem, history, pending, n, chain(suggested if n else (), anywhere(problem, history, n, rng))

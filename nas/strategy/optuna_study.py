@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.problem.front import elite
 from nas.space.choice import Choice
 from nas.space.moves import canonical
 from nas.space.space import SearchSpace
@@ -28,6 +29,17 @@ def make_study(sampler: optuna.samplers.BaseSampler, *, num_objectives: int) -> 
     """An empty in-memory study that minimises; Optuna's log level is what it was before."""
     with _quiet():
         return optuna.create_study(sampler=sampler, directions=["minimize"] * num_objectives)
+
+
+def best_and_latest(
+    costs: NDArray[np.float64], judged: NDArray[np.int64], size: int, *, num_best: int
+) -> NDArray[np.int64]:
+    """At most ``size`` positions out of ``judged``, rising: the ``num_best`` best, and the latest of the others."""
+    if len(judged) <= size:
+        return judged
+    best = judged[elite(costs[judged], num_best)]
+    latest = judged[~np.isin(judged, best)][len(best) - size :]
+    return np.sort(np.concatenate([best, latest]))
 
 
 def make_trials(

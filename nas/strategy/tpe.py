@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.samplers import TPESampler
 
-from nas.problem.front import cost_matrix, elite
+from nas.problem.front import cost_matrix
 from nas.problem.history import History
 from nas.strategy.checks import require_at_least
 from nas.strategy.initial import initial_design
 from nas.strategy.novelty import anywhere, mutants, select_new
-from nas.strategy.optuna_study import ask_rows, make_study, make_trials
+from nas.strategy.optuna_study import ask_rows, best_and_latest, make_study, make_trials
 from nas.strategy.problem import Population, SearchProblem
 
 ROUNDS = 3
@@ -84,7 +84,9 @@ class TPE:
             seed=int(rng.integers(2**31)),
         )
         judged = ~np.isnan(costs[:, 0])
-        learned = _best_and_latest(costs, np.flatnonzero(judged), self.max_trials)
+        # With several objectives Optuna takes the best tenth for the better, so that age costs none of those.
+        num_best = -(-self.max_trials // 10)
+        learned = best_and_latest(costs, np.flatnonzero(judged), self.max_trials, num_best=num_best)
         failed = rows[~judged][-(self.max_trials // 4) :]
         worse = np.concatenate([failed, np.reshape(pending, (-1, rows.shape[1]))]).astype(np.int16)
         study = make_study(sampler, num_objectives=costs.shape[1])
@@ -95,15 +97,3 @@ class TPE:
             suggestions.append(ask_rows(study, problem.space, n, rng))
             yield suggestions[-1]
         yield from mutants(problem, np.concatenate(suggestions), n, rng)
-
-
-def _best_and_latest(costs: NDArray[np.float64], judged: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """At most ``size`` positions out of ``judged``, rising: the best, a tenth of ``size``, and the latest.
-
-    With several objectives Optuna takes the best tenth for the better, so that age costs none of those.
-    """
-    if len(judged) <= size:
-        return judged
-    best = judged[elite(costs[judged], -(-size // 10))]
-    latest = judged[~np.isin(judged, best)][len(best) - size :]
-    return np.sort(np.concatenate([best, latest]))

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from run_folder_example import HOSTILE, write_run_folder
 
 from nas.report import profile_page
+from nas.report.page import json_for_script
 from nas.report.payload import build_payload
 from nas.report.records import read_run
-from nas.report.write import SCRIPTS, STYLES, json_for_script, render_page, write_report
+from nas.report.write import SCRIPTS, STYLES, render_page, write_report
 
 SECTIONS = ["ship", "front", "models", "devices", "latency", "history", "audit", "space", "about", "notes"]
 MANIFEST_KEYS = [

@@ -17,12 +17,12 @@ from nas.space.moves import is_canonical, neighbours, sample
 from nas.space.space import SearchSpace
 from nas.strategy.novelty import anywhere, around, select_new
 from nas.strategy.nsga2 import NSGA2
-from nas.strategy.optuna_study import ask_rows, distributions_of, make_study, make_trials
+from nas.strategy.optuna_study import ask_rows, best_and_latest, distributions_of, make_study, make_trials
 from nas.strategy.pareto_local_search import ParetoLocalSearch
 from nas.strategy.problem import Population, Screening, SearchProblem
 from nas.strategy.random_search import RandomSearch
 from nas.strategy.regularised_evolution import RegularisedEvolution
-from nas.strategy.tpe import TPE, _best_and_latest
+from nas.strategy.tpe import TPE
 
 NONE: Population = np.zeros((0, 0), dtype=np.int16)
 SPACE = SearchSpace.from_template(
@@ -183,9 +183,9 @@ def test_tpe_keeps_the_best_and_the_latest_of_a_long_history() -> None:
     costs = np.arange(100.0)[:, None]
     costs[50] = np.nan
     judged = np.flatnonzero(~np.isnan(costs[:, 0]))
-    kept = _best_and_latest(costs, judged, 20)
+    kept = best_and_latest(costs, judged, 20, num_best=2)
     assert kept.tolist() == [0, 1, *range(82, 100)]
-    np.testing.assert_array_equal(_best_and_latest(costs, judged, 99), judged)
+    np.testing.assert_array_equal(best_and_latest(costs, judged, 99, num_best=10), judged)
 
 
 def test_ordered_choices_are_integers_to_optuna_and_others_categories() -> None:
