@@ -24,6 +24,7 @@ from nas.space.load import load_space
 from nas.space.moves import enumerate_rows, is_canonical, sample
 from nas.space.space import SearchSpace
 from nas.strategy.cost_fronts import CostFronts
+from nas.strategy.fidelities import AllFidelities, OneRung
 from nas.strategy.nsga2 import NSGA2
 from nas.strategy.nsga3 import NSGA3
 from nas.strategy.optuna_gp import OptunaGP
@@ -45,6 +46,11 @@ STRATEGIES: dict[str, SearchStrategy] = {
     "cost-fronts": CostFronts(),
     "optuna-gp": OptunaGP(num_initial=5, max_trials=20),
     "surrogate": Surrogate(),
+}
+# Views of a history with several fidelities are strategies, too; around quick ones, as what is inside does not matter.
+VIEWS: dict[str, SearchStrategy] = {
+    "nsga2 on one rung": OneRung(strategy=NSGA2(population_size=8), fidelity=Fidelity(epochs=1)),
+    "evolution on all fidelities": AllFidelities(strategy=RegularisedEvolution(population_size=10, tournament_size=3)),
 }
 LEARN_NOTHING = ("random", "cost-fronts")
 SLOW = ("optuna-gp",)  # seconds a proposal: how well it does is compared in experiments/tabular_search
@@ -86,7 +92,7 @@ every_strategy = pytest.mark.parametrize(
     "strategy",
     [
         pytest.param(strategy, id=name, marks=[needs_minutes] if name in SLOW else [])
-        for name, strategy in STRATEGIES.items()
+        for name, strategy in {**STRATEGIES, **VIEWS}.items()
     ],
 )
 
