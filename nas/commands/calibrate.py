@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,30 +176,44 @@ class _Calibration:
         return [one for one in self._latest(precision) if not one.note]
 
     def _latest(self, precision: Precision) -> list[Measured]:
-        """The last measurement of each architecture on the machine that is there now."""
+        """What settled on the machine that is there now, and the last timing of each architecture that never did."""
         measured = self.stores[precision].read()
         if not measured:
             return []
         here = isinstance(self.subject.device.where, Local)
         # Of a machine elsewhere the newest measurement tells which it is.
         now = host_facts().fingerprint(self.subject.device.threads) if here else measured[-1].fingerprint
-        return list({one.row: one for one in measured if one.fingerprint == now}.values())
+        usable = [one for one in measured if one.fingerprint == now]
+        settled = [one for one in usable if not one.note]
+        rows = {one.row for one in settled}
+        return settled + list({one.row: one for one in usable if one.row not in rows}.values())
 
     def _missing(self, precision: Precision, plan: Plan) -> list[int]:
-        """Places in the plan that are not measured yet."""
-        known = {one.row for one in self._known(precision)}
-        return [place for place, row in enumerate(plan.population) if tuple(row.tolist()) not in known]
+        """Places in the plan that are not measured yet; a row that stands there twice is measured twice."""
+        known = Counter(one.row for one in self._known(precision))
+        missing = []
+        for place, row in enumerate(map(tuple, plan.population.tolist())):
+            known[row] -= 1
+            if known[row] < 0:
+                missing.append(place)
+        return missing
 
     def _announce(self, plan: Plan, missing: Mapping[Precision, Sequence[int]]) -> None:
         subject, count = self.subject, len(plan.population)
+        distinct = len(np.unique(plan.population, axis=0))
+        what = (
+            f"{count} architectures"
+            if distinct == count
+            else f"{distinct} architectures in turns, {count} times in all,"
+        )
         counts = {precision: len(places) for precision, places in missing.items()}
         if not any(counts.values()):
-            text = f"all {count} architectures of {subject.space.name} are measured already"
+            text = f"all {distinct} architectures of {subject.space.name} are measured already"
         elif all(number == count for number in counts.values()):
             kinds = " and ".join(self.precisions)
             text = (
                 f"no latency model of {subject.device.name} for {subject.space.name} on this input: "
-                f"measuring {count} architectures as {kinds}"
+                f"measuring {what} as {kinds}"
             )
         else:
             left = ", ".join(f"{number} of {count} as {precision}" for precision, number in counts.items() if number)
@@ -225,9 +240,11 @@ class _Calibration:
         files: dict[Path, tuple[Precision, int]] = {}
         places = sorted({place for wanted in missing.values() for place in wanted})
         for number, place in enumerate(places):
+            own = folder / str(place)  # a row that stands in the plan twice has two files
+            own.mkdir()
             written = export_untrained(
                 subject.space.network(plan.population[place]),
-                folder,
+                own,
                 [precision for precision in self.precisions if place in missing[precision]],
                 input_shape=subject.input_shape,
                 num_classes=subject.num_classes,
@@ -295,5 +312,6 @@ class _Calibration:
         save_predictor(predictor, file)
         fastest, slowest = min(one.latency_ms for one in measured), max(one.latency_ms for one in measured)
         spans = f"{format_quantity(fastest, 'time')} to {format_quantity(slowest, 'time')}"
-        self.display.say("latency", f"{precision}: {len(measured)} architectures, {spans}")
+        distinct = len({one.row for one in measured})
+        self.display.say("latency", f"{precision}: {distinct} architecture{'s' * (distinct > 1)}, {spans}")
         return Calibrated(predictor=predictor, file=file, fitted=fitted)

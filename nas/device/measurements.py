@@ -69,8 +69,6 @@ class Measured:
 class MeasurementFile:
     """The measurements of one subject: a device with its threads and batch, a space on an input, a precision.
 
-    Of several measurements of one architecture the last one holds.
-
     Args:
         path: of the file, which may not be there yet.
         subject: what is measured, as plain JSON. A file about another subject (an edited space, say) is put aside as

@@ -33,7 +33,8 @@ class Plan:
     """Architectures to measure.
 
     Attributes:
-        population: ``(n, m)`` distinct canonical rows that can be built; the random ones first.
+        population: ``(n, m)`` canonical rows that can be built; the random ones first. Distinct, unless the space has
+            too few: then each comes several times.
         random: ``(n,)``, which were drawn at random.
     """
 
@@ -51,6 +52,9 @@ def choose_samples(
 ) -> Plan:
     """``n`` architectures to measure; fewer where the space does not have as many that can be built.
 
+    All of a space with fewer than `MIN_SAMPLES` are measured in turns until there are as many measurements: what is left
+    to know there is how they scatter.
+
     Args:
         space: to choose from.
         costs: features of its architectures.
@@ -59,15 +63,18 @@ def choose_samples(
         designed_share: share of designed ones, in [0, 0.5].
 
     Raises:
-        UserError: ``n`` too small, or a space with fewer than `MIN_SAMPLES` architectures that can be built.
+        UserError: ``n`` too small, or a space in which nothing can be built.
     """
     if n < MIN_SAMPLES:
         raise UserError("samples", f"must be at least {MIN_SAMPLES}, got {n}", "28 is usual")
     assert 0 <= designed_share <= 0.5
     pool = _distinct_buildable(space, costs, max(_POOL, 4 * n), rng)
+    if not len(pool):
+        problem = "must have an architecture that can be built for the data, none was found"
+        raise UserError(f"space {space.name}", problem, "allow larger resolutions, or smaller strides")
     if len(pool) < MIN_SAMPLES:
-        problem = f"must have at least {MIN_SAMPLES} architectures that can be built, {len(pool)} were found"
-        raise UserError(f"space {space.name}", problem, "measure them one by one, or allow more resolutions")
+        turns = np.arange(MIN_SAMPLES) % len(pool)
+        return Plan(population=pool[turns], random=np.ones(MIN_SAMPLES, dtype=np.bool_))
     num_designed = min(int(n * designed_share), len(pool) - MIN_SAMPLES)
     num_random = min(n - num_designed, len(pool) - num_designed)
     features = costs.features(pool)

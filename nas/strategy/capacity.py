@@ -55,7 +55,7 @@ def known_pool(problem: SearchProblem, history: History, rng: np.random.Generato
     if is_small(problem):
         rows, _, _ = everyone(problem)
         return pool_of(problem, rows)
-    pool = pool_of(problem, history.rows.reshape(-1, problem.space.num_choices))
+    pool = pool_of(problem, history.rows.reshape(len(history), problem.space.num_choices))
     for size in DRAWS:
         pool = pool_of(problem, np.concatenate([pool.rows, draw(problem, size, rng)]))
         if len(pool.rows) >= ENOUGH:

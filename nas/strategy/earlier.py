@@ -64,7 +64,7 @@ class WarmStarted:
         self, problem: SearchProblem, history: History, pending: Population, n: int, rng: np.random.Generator
     ) -> Population:
         """See `nas.strategy.problem.SearchStrategy`."""
-        rows = np.asarray(pending, dtype=np.int16).reshape(-1, problem.space.num_choices)
+        rows = np.asarray(pending, dtype=np.int16).reshape(len(pending), problem.space.num_choices)
         started, num_pending = len(history) + len(rows), len(rows)
         own = min(n, max(0, OWN - started))
         if own:

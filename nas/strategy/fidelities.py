@@ -63,7 +63,7 @@ class OneRung:
         self, problem: SearchProblem, history: History, pending: Population, n: int, rng: np.random.Generator
     ) -> Population:
         """See `nas.strategy.problem.SearchStrategy`."""
-        pending = np.asarray(pending, dtype=np.int16).reshape(-1, problem.space.num_choices)
+        pending = np.asarray(pending, dtype=np.int16).reshape(len(pending), problem.space.num_choices)
         fresh = np.array([row.tobytes() not in history.row_keys for row in pending], dtype=np.bool_)
         return self.strategy.propose(problem, comparable(history, self.fidelity), pending[fresh], n, rng)
 

@@ -39,7 +39,7 @@ def select_new(
     width = len(problem.space.choices)
     chosen: list[Population] = []
     if n > 0:
-        pending = np.asarray(pending, dtype=np.int16).reshape(-1, width)
+        pending = np.asarray(pending, dtype=np.int16).reshape(len(pending), width)
         row_keys = {row.tobytes() for row in pending}
         digests = {problem.space.architecture(row).digest for row in pending}
         for batch in batches:

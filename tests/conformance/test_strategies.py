@@ -58,6 +58,7 @@ SLOW = ("optuna-gp",)  # seconds a proposal: how well it does is compared in exp
 SECONDS: dict[str, float] = {"tpe": 0.3, "surrogate": 0.5, "cost-fronts": 0.2}
 OBJECTIVES = {1: ["accuracy"], 2: ["accuracy", "macs"], 3: ["accuracy", "macs", "parameters"]}
 TINY = {"name": "tiny", "network": [{"op": "conv", "channels": {"choose": [8, 16]}, "kernel": {"choose": [1, 3]}}]}
+LONE = {"name": "lone", "network": [{"op": "conv", "channels": 8, "kernel": 3}]}
 CHANNELS = {"choose": [8, 16, 24, 32, 40]}
 PLAIN = {"name": "plain", "network": [{"name": f"l{k}", "op": "conv", "channels": CHANNELS} for k in range(8)]}
 CONDITIONAL = {
@@ -152,7 +153,7 @@ def figures(row: Population) -> dict[str, float]:
     """An easy trade-off: higher options cost more and are more accurate, with less and less gain."""
     options = np.maximum(row, 0).astype(np.float64)
     return {
-        "accuracy": float(np.sqrt(options + 0.1).sum() / (3 * len(row))),
+        "accuracy": float(np.sqrt(options + 0.1).sum() / (3 * max(1, len(row)))),
         "macs": float(options.sum()),
         "parameters": float(options[::2].sum()),
     }
@@ -338,6 +339,12 @@ def test_a_small_space_is_searched_to_its_end_and_then_there_is_nothing(strategy
     history = search(strategy, problem, len(digests) + 1, batch=7)
     assert history.digests == digests
     assert len(history) == len(digests)
+
+
+@every_strategy
+def test_a_space_without_a_choice_is_searched_in_one_evaluation(strategy: SearchStrategy) -> None:
+    problem = problem_of(SearchSpace.from_template(LONE))
+    assert len(search(strategy, problem, 3)) == 1
 
 
 @every_strategy

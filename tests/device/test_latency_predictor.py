@@ -292,15 +292,32 @@ def test_plans_are_distinct_buildable_and_the_same_for_a_seed(
     assert np.array_equal(plan.population, again.population)
 
 
-def test_too_few_samples_or_architectures_are_refused(space: SearchSpace, costs: PopulationCosts) -> None:
+def small_space(channels: list[int]) -> tuple[SearchSpace, PopulationCosts]:
+    conv = {"op": "conv", "channels": {"choose": channels}, "kernel": 3}
+    space = SearchSpace.from_template({"name": "small", "network": [conv, {"op": "classifier"}]})
+    return space, PopulationCosts(space, input_shape=SHAPE, num_classes=CLASSES)
+
+
+def test_too_few_samples_are_refused(space: SearchSpace, costs: PopulationCosts) -> None:
     with pytest.raises(UserError, match="samples: must be at least 12, got 11"):
         choose_samples(space, costs, 11, np.random.default_rng(0))
-    tiny = SearchSpace.from_template(
-        {
-            "name": "tiny",
-            "network": [{"op": "conv", "channels": {"choose": [8, 16]}, "kernel": 3}, {"op": "classifier"}],
-        }
+
+
+@pytest.mark.parametrize("num", [1, 2, 5, 11])
+def test_each_architecture_of_a_small_space_is_measured_in_turns_and_predicted_as_measured(num: int) -> None:
+    space, costs = small_space([8 * (k + 1) for k in range(num)])
+    plan = choose_samples(space, costs, 40, np.random.default_rng(0))
+    _, counts = np.unique(plan.population, axis=0, return_counts=True)
+    assert len(counts) == num
+    assert counts.sum() == 12
+    assert counts.max() - counts.min() <= 1
+    assert plan.random.all()
+    rng = np.random.default_rng(1)
+    true = 0.01 * (1 + plan.population[:, 0])
+    measured = true * np.exp(rng.normal(0, 0.005, 12))
+    its_scope = Scope(
+        space=space, input_shape=SHAPE, num_classes=CLASSES, device=Device(name="here"), precision="float32"
     )
-    tiny_costs = PopulationCosts(tiny, input_shape=SHAPE, num_classes=CLASSES)
-    with pytest.raises(UserError, match="space tiny: must have at least 12 architectures that can be built, 2 were"):
-        choose_samples(tiny, tiny_costs, 12, np.random.default_rng(0))
+    predictor = fit_predictor(costs, plan.population, measured, scope=its_scope)
+    np.testing.assert_allclose(predictor.predict_ms(plan.population), true, rtol=0.03)
+    assert 1 < predictor.bound_factor(0.95) < 1.1

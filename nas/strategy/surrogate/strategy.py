@@ -65,7 +65,7 @@ class Surrogate:
         self, problem: SearchProblem, history: History, pending: Population, n: int, rng: np.random.Generator
     ) -> Population:
         """See `nas.strategy.problem.SearchStrategy`."""
-        pending = np.asarray(pending, dtype=np.int16).reshape(-1, problem.space.num_choices)
+        pending = np.asarray(pending, dtype=np.int16).reshape(len(pending), problem.space.num_choices)
         costs = cost_matrix(history, problem.objectives)
         started = len(history) + len(pending)
         if started < self.num_initial or np.count_nonzero(~np.isnan(costs[:, 0])) < 2:
