@@ -52,8 +52,8 @@ def choose_samples(
 ) -> Plan:
     """``n`` architectures to measure; fewer where the space does not have as many that can be built.
 
-    All of a space with fewer than `MIN_SAMPLES` are measured in turns until there are as many measurements: what is left
-    to know there is how they scatter.
+    All of a space with fewer than `MIN_SAMPLES` are measured in turns until there are as many measurements: how they
+    scatter is what is left to know there.
 
     Args:
         space: to choose from.
