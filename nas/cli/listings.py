@@ -49,22 +49,39 @@ def list_devices(arguments: list[str]) -> int:
 
 
 def verify_folder(arguments: list[str]) -> int:
-    """Checks model folders, or all of a run folder's, and prints a line each."""
-    usage = "nas verify <run folder | model folder> ..."
+    """Checks bundles, model folders, or all model folders of a run, and prints a line for each file of a bundle."""
+    usage = "nas verify <bundle folder | bundle.zip | run folder | model folder> ..."
     if not arguments:
-        raise UserError("nas verify", "must be given a folder, got nothing", usage)
+        raise UserError("nas verify", "must be given a bundle or a folder, got nothing", usage)
     if arguments[0] in ("-h", "--help"):
         print(f"usage: {usage}")
         return 0
-    from nas.deploy.load import verify_model_folder
+    from nas.deploy.bundle.verify import is_bundle
 
     for argument in arguments:
         path = Path(argument)
-        # A folder with a dot in front is one that was being written when its worker died.
-        folders = sorted((path / "models").glob("[!.]*/")) if (path / "models").is_dir() else [path]
-        if not folders:
-            raise UserError(argument, "holds no models")
-        for folder in folders:
-            checks = verify_model_folder(folder)
-            print(f"ok  {folder}  {', '.join(str(check) for check in checks)}")
+        if is_bundle(path):
+            _verify_bundle(path)
+        else:
+            _verify_models(path)
     return 0
+
+
+def _verify_bundle(path: Path) -> None:
+    # Without torch: a bundle is checked where numpy and a runtime are.
+    from nas.deploy.bundle.checking.check import lines_of
+    from nas.deploy.bundle.verify import verify_bundle
+
+    print("\n".join(lines_of(verify_bundle(path), path)))
+
+
+def _verify_models(path: Path) -> None:
+    from nas.deploy.load import verify_model_folder
+
+    # A folder with a dot in front is one that was being written when its worker died.
+    folders = sorted((path / "models").glob("[!.]*/")) if (path / "models").is_dir() else [path]
+    if not folders:
+        raise UserError(str(path), "holds no models")
+    for folder in folders:
+        checks = verify_model_folder(folder)
+        print(f"ok  {folder}  {', '.join(str(check) for check in checks)}")

@@ -21,9 +21,12 @@ commands
   search     search a space for networks that fit your budgets; train, export and measure the best
   calibrate  measure architectures on a device, and fit the latency model that searches ask
   profile    where the time of a model file goes, operator by operator
+  export     models of a run for their runtimes, with loaders and golden outputs, as one bundle
   devices    list the devices that are found from here, and what is known of each
   spaces     list the search spaces that are found from here, with their sizes
-  verify     check a model folder: checksums, and its files against their golden outputs
+  status     how a run is: progress, what runs where, busy workers, failures; also of killed runs
+  runs       list, compare, merge and export runs
+  verify     check a bundle or a model folder: checksums, and its files against their golden outputs
 
 options
   nas <command> --help    groups, fields and defaults of a command
@@ -34,6 +37,7 @@ examples
   nas search space=resnet-tiny budget.latency="0.4 ms" run.candidates=60
   nas search data=folder data.path=photos data.resolution=64
   nas search run.resume=runs/2026-11-23-digits run.candidates=60
+  nas export run=runs/2026-11-23-digits targets=[onnxruntime,litert]
 """
 
 
@@ -94,6 +98,12 @@ def _profile(arguments: list[str]) -> int:
     return run_profile(arguments)
 
 
+def _export(arguments: list[str]) -> int:
+    from nas.cli.export import run_export
+
+    return run_export(arguments)
+
+
 def _devices(arguments: list[str]) -> int:
     from nas.cli.listings import list_devices
 
@@ -106,6 +116,18 @@ def _spaces(arguments: list[str]) -> int:
     return list_spaces(arguments)
 
 
+def _status(arguments: list[str]) -> int:
+    from nas.cli.status import run_status
+
+    return run_status(arguments)
+
+
+def _runs(arguments: list[str]) -> int:
+    from nas.cli.runs import run_runs
+
+    return run_runs(arguments)
+
+
 def _verify(arguments: list[str]) -> int:
     from nas.cli.listings import verify_folder
 
@@ -116,8 +138,11 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "search": _search,
     "calibrate": _calibrate,
     "profile": _profile,
+    "export": _export,
     "devices": _devices,
     "spaces": _spaces,
+    "status": _status,
+    "runs": _runs,
     "verify": _verify,
 }
 

@@ -33,6 +33,10 @@ def settings_from_config(config: Mapping[str, object]) -> SearchSettings:
         run=_record(RunOptions, config, "run"),
         calibration=_record(CalibrationOptions, config, "calibration"),
         allow=allow,
+        callbacks=tuple(
+            instantiate(node, where=f"callbacks.{name}", allow=allow)  # type: ignore[misc]  # as below
+            for name, node in as_mapping(config, "callbacks").items()
+        ),
         **groups,  # type: ignore[arg-type]  # instantiate() cannot know the classes that YAML names
     )
 

@@ -43,6 +43,7 @@ class Exploration:
     candidates: int
     seed: int
     baseline: bool = False
+    told: Callable[[Progress], None] = lambda _: None
 
 
 def explore(
@@ -61,6 +62,7 @@ def explore(
     def show(progress: Progress) -> None:
         text = progress_text(setup, progress)
         display.progress(what.topic, progress.done, progress.total, text=text, each=progress.latest is not None)
+        what.told(progress)
 
     run = setup.settings.run
     halving = Halving(rungs=run.rungs, eta=run.eta)

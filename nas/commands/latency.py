@@ -6,15 +6,16 @@ or an estimate from its card.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from nas.commands.by_precision import ByPrecision, OfBuilt, weights_of
 from nas.commands.calibrate import Calibrated, CalibrationRun, calibrate, stored_models
 from nas.commands.display import Display
 from nas.commands.locate_device import stored_files
-from nas.commands.setup import Setup
-from nas.commands.subject import Subject, device_precision
+from nas.commands.setup import Setup, device_precision, searched_precisions
+from nas.commands.subject import Subject
 from nas.device.card import Device, Precision
 from nas.device.operators_store import load_operators, operators_file
 from nas.device.predictor import LatencyPredictor
@@ -22,6 +23,7 @@ from nas.device.roofline import RooflinePredictor
 from nas.device.store import PredictorMisfitError
 from nas.device.where.places import Nowhere, Offline
 from nas.errors import UserError
+from nas.strategy.screening import Predictor
 
 
 class Estimate(LatencyPredictor, Protocol):
@@ -41,11 +43,14 @@ class DeviceModels:
         calibrated: precision -> latency model that was fitted to measurements.
         estimated: precision -> prediction without measured networks of the space: from a model of the device's
             kernels, else from its card.
+        precisions: that a search bounds and minimises; empty: the device's own. Predictors are asked about what is
+            built, rows of ``space.undeployed``.
     """
 
     device: Device
     calibrated: Mapping[Precision, Calibrated]
     estimated: Mapping[Precision, Estimate]
+    precisions: tuple[Precision, ...] = ()
 
     @property
     def key(self) -> str:
@@ -64,8 +69,8 @@ class DeviceModels:
 
     @property
     def searched(self) -> LatencyPredictor:
-        """For the precision that a search bounds and minimises."""
-        found = self.predictor(self.device.precision)
+        """For the precision that a search bounds and minimises, the first one where there are several."""
+        found = self.predictor((self.precisions or (self.device.precision,))[0])
         assert found is not None
         return found
 
@@ -106,8 +111,9 @@ def latency_models(setup: Setup, display: Display) -> tuple[DeviceModels, ...]:
 def _models_of(setup: Setup, device: Device, display: Display) -> DeviceModels:
     subject = Subject.of(setup, device)
     deploy = setup.settings.deploy
-    exported = [device_precision(name, deploy) for name in deploy.precisions]
-    wanted = list(dict.fromkeys([device.precision, *exported]))
+    searched = searched_precisions(setup.space, device, deploy)
+    exported = () if setup.space.precisions else [device_precision(name, deploy) for name in deploy.precisions]
+    wanted = list(dict.fromkeys([*searched, *exported]))
     refresh = setup.settings.calibration.refresh
     found = {} if refresh else stored_models(subject, wanted, display)
     missing = [precision for precision in wanted if precision not in found]
@@ -115,7 +121,7 @@ def _models_of(setup: Setup, device: Device, display: Display) -> DeviceModels:
     missing = [precision for precision in missing if precision not in estimated]
     if missing and isinstance(device.where, Nowhere | Offline):
         estimated |= _of_card(subject, missing, display)
-        if device.precision not in {*found, *estimated}:
+        if not {*searched} <= {*found, *estimated}:
             raise _cannot_know(device, setup)
     elif missing:
         run = CalibrationRun(
@@ -126,6 +132,7 @@ def _models_of(setup: Setup, device: Device, display: Display) -> DeviceModels:
         device=device,
         calibrated={precision: found[precision] for precision in wanted if precision in found},
         estimated=estimated,
+        precisions=searched,
     )
     _tell(models, setup, display)
     return models
@@ -166,7 +173,7 @@ def _cannot_know(device: Device, setup: Setup) -> UserError:
 def _tell(models: DeviceModels, setup: Setup, display: Display) -> None:
     several = len(setup.devices) > 1
     for precision in (*models.calibrated, *models.estimated):
-        role = " (searched)" if precision == models.device.precision else ""
+        role = " (searched)" if precision in models.precisions else ""
         name = f"{models.device.name} {precision}" if several else precision
         if precision in models.calibrated:
             predictor = models.calibrated[precision].predictor
@@ -180,3 +187,38 @@ def _tell(models: DeviceModels, setup: Setup, display: Display) -> None:
                 "estimated": "estimated from the device's card, not measured",
             }[models.source(precision)]
             display.say("latency", f"{name}{role}: {basis}; {bound}")
+
+
+def row_predictor(
+    setup: Setup, ask: Callable[[Precision], Predictor], *, precision: Precision | None = None
+) -> Predictor:
+    """What predicts a figure of the rows of the searched space.
+
+    Args:
+        setup: of the search.
+        ask: precision -> predictor of what is built.
+        precision: of the files that are meant; None: the one that each row chooses, which is the device's where rows
+            choose none.
+    """
+    if precision is not None or not setup.space.precisions:
+        assert precision is not None, "rows of this space choose no precision"
+        predictor = ask(precision)
+        return OfBuilt(rows=setup.deployed.rows, predictor=predictor) if setup.chooses_file else predictor
+    own = {name: ask(device_precision(name, setup.settings.deploy)) for name in setup.space.precisions}
+    return ByPrecision(
+        rows=setup.deployed.rows,
+        costs=setup.costs,
+        predictors=own,
+        shares={name: weights_of(predictor) for name, predictor in own.items()},
+    )
+
+
+def latency_of_rows(setup: Setup, on: DeviceModels) -> Predictor:
+    """Latencies of the rows of the searched space on a device, each in the precision that it is searched in."""
+
+    def known(precision: Precision) -> Predictor:
+        found = on.predictor(precision)
+        assert found is not None, "a model of every precision that is searched"
+        return found
+
+    return row_predictor(setup, known, precision=None if setup.space.precisions else on.device.precision)

@@ -10,30 +10,47 @@ from typing import Any
 
 import numpy as np
 
+from nas.commands.by_precision import OfBuilt
 from nas.commands.display import Display
 from nas.commands.energy import file_energies, is_asked
-from nas.commands.latency import DeviceModels
+from nas.commands.latency import DeviceModels, latency_of_rows
 from nas.commands.screen import WORST
 from nas.commands.setup import Setup
+from nas.deploy.deployed import packed_size
 from nas.deploy.manifest import NAME, FileEnergy, PredictedLatency, finish_manifest, read_manifest
-from nas.device.card import Precision
+from nas.device.card import PRECISIONS, Precision
 from nas.device.protocol import FULL, Measurement
 from nas.device.where.measure import measure_on
 from nas.errors import UserError
 from nas.problem.evaluation import Candidate
+from nas.problem.metrics import METRICS
 from nas.run.folder import RunFolder
 from nas.run.front import DeviceCost, FrontFile, broken_budgets, front_table, write_front_csv
 from nas.space.moves import Population
+from nas.strategy.screening import Predictor
+
+_COMPRESSED = METRICS["compressed"].name
+_SIGNED = ("signed", "int8")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _File:
-    """An exported file of the front, with what its model's manifest says of it."""
+    """An exported file of the front, with what its model's manifest says of it.
+
+    Attributes:
+        candidate: that it comes from.
+        path: of the file.
+        entry: of the file in the manifest.
+        model: the manifest.
+        reference_of: precision that the candidate is shipped in, where this file is only what that one is held
+            against; "" for a file that may be shipped.
+    """
 
     candidate: Candidate
     path: Path
     entry: Mapping[str, Any]
     model: Mapping[str, Any]
+    reference_of: str = ""
 
     @property
     def row(self) -> Population:
@@ -42,11 +59,12 @@ class _File:
 
     @property
     def precision(self) -> Precision:
-        """As a device sees it: INT8 files differ by the sign of their activations."""
-        quantisation = self.entry["quantisation"] or {}
-        signed = quantisation.get("activations") == "signed"
-        precision: Precision = "int8-signed" if signed else self.entry["precision"]
-        return precision
+        """As a device sees it: files of 8-bit maps differ by the sign of these."""
+        quantisation, precision = self.entry["quantisation"] or {}, str(self.entry["precision"])
+        # As the manifest words it: "int8, symmetric, a scale a tensor" or "uint8, a scale a tensor".
+        signed = str(quantisation.get("activations", "")).startswith(_SIGNED)
+        wanted = f"{precision}-signed" if signed and f"{precision}-signed" in PRECISIONS else precision
+        return next(name for name in PRECISIONS if name == wanted)
 
 
 def measure_finalists(
@@ -72,17 +90,22 @@ def measure_finalists(
         units_ms: metric key of a latency -> what counts as 1 in the worst over devices; {} where that is no goal.
     """
     for on in models:
-        files = [file for candidate in candidates for file in _files_of(folder, candidate)]
+        files = [file for candidate in candidates for file in _files_of(setup, folder, candidate)]
         measured = _measure(files, on, display) if on.measurable else {}
-        energies = file_energies(setup, on, [(file.path, file.row, file.precision) for file in files], display)
+        asked = [(file.path, setup.deployed.rows.built(file.row), file.precision) for file in files]
+        energies = file_energies(setup, on, asked, display)
         for candidate in candidates:
             own = [file for file in files if file.candidate is candidate]
             if own:
                 _record(setup, folder, on, own, measured, energies)
     fronts = []
     for candidate in candidates:
-        rows = [_front_file(folder, file, models, units_ms) for file in _files_of(folder, candidate)]
+        own = _files_of(setup, folder, candidate)
+        rows = [_front_file(setup, folder, file, models, units_ms) for file in own]
         broken = {Path(row.path).name: text for row in rows if (text := broken_budgets(row, setup.budgets))}
+        for file in own:
+            if file.reference_of:
+                broken[file.path.name] = _reference_text(file)
         if rows:
             path = folder.model(candidate.architecture.digest)
             finish_manifest(path, device=setup.device, measured={}, rejected=broken)
@@ -119,12 +142,27 @@ def _measure(files: Sequence[_File], on: DeviceModels, display: Display) -> dict
     return {measurement.file: measurement for measurement in timed}
 
 
-def _files_of(folder: RunFolder, candidate: Candidate) -> list[_File]:
+def _files_of(setup: Setup, folder: RunFolder, candidate: Candidate) -> list[_File]:
     path = folder.model(candidate.architecture.digest)
     if not (path / NAME).is_file():
         return []
-    model = read_manifest(path)
-    return [_File(candidate=candidate, path=path / entry["path"], entry=entry, model=model) for entry in model["files"]]
+    model, shipped = read_manifest(path), ""
+    if setup.space.precisions:
+        shipped = setup.space.network(candidate.architecture.row).deployment.file_precision
+    return [
+        _File(
+            candidate=candidate,
+            path=path / entry["path"],
+            entry=entry,
+            model=model,
+            reference_of=shipped if shipped != entry["precision"] else "",
+        )
+        for entry in model["files"]
+    ]
+
+
+def _reference_text(file: _File) -> str:
+    return f"the {file.entry['precision']} reference of a network that ships as {file.reference_of}"
 
 
 def _record(
@@ -139,7 +177,7 @@ def _record(
     candidate, row, confidence = files[0].candidate, files[0].row, setup.settings.confidence
     predicted = {}
     for file in files:
-        predictor = on.predictor(file.precision)
+        predictor = _predictor(setup, on, file)
         if predictor is not None:
             predicted[file.path.name] = PredictedLatency(
                 latency_ms=float(predictor.predict_ms(row)[0]),
@@ -157,13 +195,27 @@ def _record(
     )
 
 
+def _predictor(setup: Setup, on: DeviceModels, file: _File) -> Predictor | None:
+    """What predicts a file from its candidate's row; None where nothing does."""
+    if setup.space.precisions and not file.reference_of:
+        return latency_of_rows(setup, on)
+    found = on.predictor(file.precision)
+    if found is None:
+        return None
+    return OfBuilt(rows=setup.deployed.rows, predictor=found) if setup.chooses_file else found
+
+
 def _keys(setup: Setup, on: DeviceModels) -> list[str]:
     """Metric keys of what files cost on a device: latency, and energy where a goal is on it."""
     return [on.key, on.energy_key] if is_asked(setup, on) else [on.key]
 
 
 def _front_file(
-    folder: RunFolder, file: _File, models: Sequence[DeviceModels], units_ms: Mapping[str, float]
+    setup: Setup,
+    folder: RunFolder,
+    file: _File,
+    models: Sequence[DeviceModels],
+    units_ms: Mapping[str, float],
 ) -> FrontFile:
     entry = file.entry
     on_device = {}
@@ -173,19 +225,23 @@ def _front_file(
         if energy:
             on_device[on.energy_key] = _cost(energy, "mj", measurable=energy["measured"] is not None)
     shares = [on_device[key].figure / unit for key, unit in units_ms.items()]
+    derived = {WORST: float(np.max(shares))} if shares else {}
+    if any(goal.key == _COMPRESSED for goal in setup.goals):
+        derived[_COMPRESSED] = float(packed_size(file.path))
+    reasons = [text for text in (_reference_text(file) if file.reference_of else "", entry["quality_reason"]) if text]
     return FrontFile(
         architecture=file.candidate.architecture,
         precision=entry["precision"],
         accuracy=entry["accuracy"],
         on_device=on_device,
-        derived={WORST: float(np.max(shares))} if shares else {},
+        derived=derived,
         macs=file.model["macs"],
         parameters=file.model["parameters"],
         size_bytes=entry["bytes"],
         peak_activation_bytes=entry["peak_activation_bytes"],
         path=str(file.path.relative_to(folder.path)),
-        accepted=not entry["quality_reason"],
-        reason=entry["quality_reason"],
+        accepted=not reasons,
+        reason="; ".join(reasons),
     )
 
 

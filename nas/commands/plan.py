@@ -10,13 +10,13 @@ import numpy as np
 from nas.commands.display import Display
 from nas.commands.settings import RunOptions
 from nas.commands.setup import Setup, quantity
+from nas.deploy.deployed import CandidateEvaluate
 from nas.errors import UserError
 from nas.problem.evaluation import Candidate, Fidelity
 from nas.space.moves import sample
 from nas.strategy.forecast import Forecast, Range, forecast
 from nas.strategy.halving import Halving
 from nas.strategy.screening import BUILDABLE, Screen
-from nas.train.evaluate import TrainingEvaluate
 from nas.units import format_seconds
 
 _STREAM = 2  # of the seed; 0 and 1 are the loop's
@@ -57,7 +57,7 @@ class Plan:
         }
 
 
-def make_plan(setup: Setup, screen: Screen, evaluate: TrainingEvaluate, display: Display, *, workers: int) -> Plan:
+def make_plan(setup: Setup, screen: Screen, evaluate: CandidateEvaluate, display: Display, *, workers: int) -> Plan:
     """Forecasts what the budgets leave and how long the run will take, and shows both.
 
     Raises:
@@ -123,7 +123,7 @@ def _range_line(setup: Setup, key: str, spans: Range) -> str:
     return f"{name}{owner}  {low} to {high}, half below {middle}"
 
 
-def _epoch_seconds(setup: Setup, screen: Screen, evaluate: TrainingEvaluate, rng: np.random.Generator) -> float:
+def _epoch_seconds(setup: Setup, screen: Screen, evaluate: CandidateEvaluate, rng: np.random.Generator) -> float:
     """Seconds an epoch takes: a line through two trainings over MACs, at the mean of what keeps the budgets."""
     rows = sample(setup.space, 512, rng)
     screening = screen(rows)
@@ -142,7 +142,7 @@ def _epoch_seconds(setup: Setup, screen: Screen, evaluate: TrainingEvaluate, rng
     return float(low + slope * (macs.mean() - macs[small]))
 
 
-def _probe(setup: Setup, evaluate: TrainingEvaluate, row: np.ndarray) -> float:
+def _probe(setup: Setup, evaluate: CandidateEvaluate, row: np.ndarray) -> float:
     """Seconds an epoch of one architecture takes, from a few batches."""
     num_train = len(setup.task.data.splits["train"])
     share = min(1.0, _PROBE_IMAGES / num_train)

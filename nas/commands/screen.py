@@ -11,14 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.commands.by_precision import Memories
 from nas.commands.energy import energy_predictor, is_asked
-from nas.commands.latency import DeviceModels
+from nas.commands.latency import DeviceModels, latency_of_rows, row_predictor
 from nas.commands.setup import Setup
+from nas.device.card import Precision
 from nas.device.card_memory import DeviceCosts
 from nas.device.energy import ScreenedEnergy
 from nas.problem.metrics import METRICS
 from nas.space.moves import Population, sample
-from nas.strategy.screening import Predictor, Screen
+from nas.strategy.screening import Costs, Predictor, Screen
 
 WORST = METRICS["latency_worst"].name
 _STREAM = 5  # of the seed
@@ -50,10 +52,10 @@ class WorstLatency:
 
 def search_screen(setup: Setup, models: Sequence[DeviceModels]) -> Screen:
     """The screen of a search. Raises `UserError` for an energy goal on a device whose card cannot give it."""
-    predictors: dict[str, Predictor] = {on.key: on.searched for on in models}
+    predictors: dict[str, Predictor] = {on.key: latency_of_rows(setup, on) for on in models}
     for on in models:
         if is_asked(setup, on):
-            predictors[on.energy_key] = ScreenedEnergy(energy=energy_predictor(setup, on, on.device.precision))
+            predictors[on.energy_key] = _energy(setup, on)
     if any(goal.key == WORST for goal in setup.goals):
         latencies = {on.key: predictors[on.key] for on in models}
         predictors[WORST] = WorstLatency(predictors=latencies, units_ms=_units_ms(setup, latencies))
@@ -68,10 +70,22 @@ def units_ms(screen: Screen) -> Mapping[str, float]:
     return worst.units_ms if isinstance(worst, WorstLatency) else {}
 
 
-def _costs(setup: Setup) -> DeviceCosts:
+def _energy(setup: Setup, on: DeviceModels) -> Predictor:
+    def known(precision: Precision) -> Predictor:
+        return ScreenedEnergy(energy=energy_predictor(setup, on, precision))
+
+    return row_predictor(setup, known, precision=None if setup.space.precisions else on.device.precision)
+
+
+def _costs(setup: Setup) -> Costs:
     """Exact figures; those of microcontrollers only where a goal is on one, so that histories hold no others."""
     names = {METRICS["ram"].name, METRICS["flash"].name}
     asked = any(goal.key.partition(".")[0] in names for goal in setup.goals)
+    if setup.space.precisions:
+        devices = tuple(device.name for device in setup.devices)
+        return Memories(deployed=setup.deployed, devices=devices if asked else ())
+    if setup.chooses_file:
+        return setup.deployed
     return DeviceCosts(exact=setup.costs, devices=setup.devices if asked else ())
 
 

@@ -24,6 +24,7 @@ from nas.commands.screen import search_screen, units_ms
 from nas.commands.settings import SearchSettings
 from nas.commands.setup import Setup, prepare, score_names
 from nas.commands.warm_start import check_warm_start
+from nas.deploy.deployed import CandidateEvaluate, DeployedEvaluate
 from nas.deploy.finalist import FinalistWork
 from nas.errors import UserError
 from nas.problem.evaluation import Evaluation
@@ -34,6 +35,7 @@ from nas.report.write import write_report
 from nas.run.folder import RunFolder
 from nas.run.front import FrontFile
 from nas.run.loop import Stopped
+from nas.run.observer import Observer
 from nas.run.runner import Workers, now
 from nas.strategy.problem import SearchProblem, SearchStrategy
 from nas.strategy.random_search import RandomSearch
@@ -125,7 +127,7 @@ class _Search:
         self.timings = timings
         settings = setup.settings
         self.screen = search_screen(setup, models)
-        self.evaluate = TrainingEvaluate(
+        training = TrainingEvaluate(
             space=setup.space,
             task=setup.task,
             recipe=settings.recipe,
@@ -133,6 +135,7 @@ class _Search:
             time_limit_seconds=settings.runner.time_limit_seconds,
             device=settings.runner.torch_device,
         )
+        self.evaluate = evaluation_of(setup, training)
 
     def run(self) -> SearchResult:
         settings, display = self.setup.settings, self.display
@@ -150,12 +153,22 @@ class _Search:
             folder, note = open_folder(self.setup, plan, self.models, self.record, stack)
             if note:
                 display.note(note)
+            self.observer = stack.enter_context(
+                Observer(
+                    folder.path,
+                    manifest=folder.manifest(),
+                    objectives=[goal.key for goal in self.setup.objectives],
+                    callbacks=settings.callbacks,
+                    note=display.note,
+                )
+            )
             if settings.run.checkpoints:
-                self.evaluate = replace(self.evaluate, checkpoints=folder.path.resolve() / "checkpoints")
+                self.evaluate = trained_with(self.evaluate, checkpoints=folder.path.resolve() / "checkpoints")
             try:
                 failed, chosen = self._train(folder, plan, workers)
                 running.close()  # timing wants a quiet machine
                 started = time.monotonic()
+                self.observer.begin("measure")
                 files = measure_finalists(
                     self.setup, folder, chosen, self.models, display, units_ms=units_ms(self.screen)
                 )
@@ -186,15 +199,16 @@ class _Search:
                 f"the first error is: {_first_error(history)}",
             )
         factor = max(1.0, settings.run.final_epochs / settings.run.rungs[-1].epochs)
-        limit = self.evaluate.time_limit_seconds
+        limit = settings.runner.time_limit_seconds
         work = FinalistWork(
-            evaluate=replace(self.evaluate, time_limit_seconds=None if limit is None else limit * factor),
+            evaluate=trained_with(self.evaluate, time_limit_seconds=None if limit is None else limit * factor),
             options=settings.deploy,
             models=folder.models.resolve(),
             command=str(self.record.get("command", "nas.search(...)")),
         )
-        with workers.open(work, time_factor=factor) as session:
-            failed = train_finalists(folder, chosen, session, display)
+        self.observer.begin("finish", total=len(chosen))
+        with workers.open(self.observer.logged(work, phase="finish"), time_factor=factor) as session:
+            failed = train_finalists(folder, chosen, self.observer.watched(session), display)
         self.timings["finish"] = time.monotonic() - started
         return failed, chosen
 
@@ -213,8 +227,11 @@ class _Search:
             file=folder.history_file,
             candidates=settings.run.candidates,
             seed=settings.seed,
+            told=self.observer.told,
         )
-        with workers.open(self.evaluate) as session:
+        with workers.open(self.observer.logged(self.evaluate)) as opened:
+            session = self.observer.watched(opened)
+            self.observer.begin("search", total=settings.run.candidates)
             history = explore(self.setup, problem, session, plan, what, self.display)
             self.timings["search"] = time.monotonic() - started
             texts = {budget.key: str(budget) for budget in self.setup.budgets}
@@ -228,7 +245,9 @@ class _Search:
                     candidates=settings.run.random_baseline,
                     seed=settings.seed + _BASELINE_SEED,
                     baseline=True,
+                    told=self.observer.told,
                 )
+                self.observer.begin("baseline", total=settings.run.random_baseline)
                 explore(self.setup, problem, session, plan, baseline, self.display)
         return history
 
@@ -274,6 +293,20 @@ class _Search:
         self.display.say("models", f"{folder.models}/   {folder.front_file}")
         more = 2 * self.setup.settings.run.candidates
         self.display.say("next", f"nas search run.resume={shlex.quote(str(folder.path))} run.candidates={more}")
+
+
+def evaluation_of(setup: Setup, training: TrainingEvaluate) -> CandidateEvaluate:
+    """How candidates are judged: by training, or by their files where the space says what becomes of networks."""
+    if setup.space.deploy is None:
+        return training
+    return DeployedEvaluate(training=training, options=setup.settings.deploy, judging=setup.settings.run.judging)
+
+
+def trained_with(evaluate: CandidateEvaluate, **changed: Any) -> CandidateEvaluate:
+    """The same evaluation with other fields of `TrainingEvaluate`."""
+    if isinstance(evaluate, DeployedEvaluate):
+        return replace(evaluate, training=replace(evaluate.training, **changed))
+    return replace(evaluate, **changed)
 
 
 class Interrupted(KeyboardInterrupt):

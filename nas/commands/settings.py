@@ -6,9 +6,12 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from nas.deploy.deployed import FileJudging
 from nas.deploy.options import DeployOptions
+from nas.deploy.shrunk import Shares
 from nas.errors import UserError
 from nas.problem.evaluation import Fidelity
+from nas.run.callbacks.callback import Callback
 from nas.run.ray_runner import RayRunner
 from nas.run.runner import Runner
 from nas.space.space import SearchSpace
@@ -47,6 +50,10 @@ class RunOptions:
         workers: parallel trainings; None: as the runner decides.
         checkpoints: keep the state of each candidate's training, from which a member of the front goes on.
         forecast_only: stop after the forecast.
+        file_images: validation images that the file of a candidate is run on, where the space has a ``deploy`` section.
+        file_calibration: training images that it is quantised by, in the search.
+        wide_share: share of its epochs that a network is trained for before it is made narrower; 0: it is trained
+            narrow from the start.
     """
 
     name: str | None = None
@@ -65,6 +72,9 @@ class RunOptions:
     workers: int | None = None
     checkpoints: bool = False
     forecast_only: bool = False
+    file_images: int = 512
+    file_calibration: int = 64
+    wide_share: float = 0.5
 
     def __post_init__(self) -> None:
         for name, least in (("candidates", 1), ("final_epochs", 1), ("front", 1), ("eta", 2)):
@@ -78,6 +88,10 @@ class RunOptions:
             if not isinstance(folder, str) or not folder:
                 raise UserError("run.warm_start", f"must name run folders, got {folder!r}", "e.g. runs/<name>")
         _at_least("run.random_baseline", self.random_baseline, 0)
+        for name in ("file_images", "file_calibration"):
+            _at_least(f"run.{name}", getattr(self, name), 1)
+        if not (_is_number(self.wide_share) and 0 <= self.wide_share < 1):
+            raise UserError("run.wide_share", f"must be a number of at least 0 and below 1, got {self.wide_share!r}")
         if self.workers is not None:
             _at_least("run.workers", self.workers, 1)
         if self.name is not None and (not self.name or "/" in self.name or self.name.startswith(".")):
@@ -93,6 +107,15 @@ class RunOptions:
         return tuple(
             Fidelity(epochs=epochs, resolution=float(resolution), data_share=float(share))
             for epochs, resolution, share in parts
+        )
+
+    @property
+    def judging(self) -> FileJudging:
+        """How candidates are judged by their files."""
+        return FileJudging(
+            images=self.file_images,
+            calibration_images=self.file_calibration,
+            shares=Shares(wide=float(self.wide_share)),
         )
 
     @property
@@ -213,6 +236,9 @@ class SearchSettings:
     calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
     scores: Sequence[str] = ()
     allow: Sequence[str] = ()
+    callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
         _at_least("seed", self.seed, 0)
+        for callback in self.callbacks:
+            callback.check()

@@ -9,11 +9,15 @@ from nas.commands.display import Display
 from nas.commands.locate_device import device_folders
 from nas.commands.locate_space import find_space
 from nas.commands.settings import SearchSettings
-from nas.device.card import Device, load_device
+from nas.deploy.options import DeployOptions
+from nas.deploy.quantise import host_activations
+from nas.device.card import PRECISIONS as DEVICE_PRECISIONS
+from nas.device.card import Device, Precision, load_device
 from nas.device.card_memory import default_limits
 from nas.device.energy import check_card
-from nas.errors import UserError
+from nas.errors import UserError, unknown_name
 from nas.model.check import check_space
+from nas.model.deployed_costs import DeployedCosts
 from nas.model.population_costs import PopulationCosts
 from nas.problem.goals import Budget, Objective, budgets_from, objectives_from
 from nas.problem.metrics import METRICS
@@ -33,7 +37,7 @@ class Setup:
         space: where to search.
         task: what to learn.
         devices: that latencies belong to, at least one.
-        costs: exact figures of the space's architectures for the task's input.
+        costs: exact figures of what is built for the task's input: of rows of ``space.undeployed``.
         objectives: what to push.
         budgets: what must hold.
     """
@@ -52,6 +56,16 @@ class Setup:
         return self.devices[0]
 
     @property
+    def deployed(self) -> DeployedCosts:
+        """Exact figures of the space's rows as they are shipped."""
+        return DeployedCosts(space=self.space, built=self.costs)
+
+    @property
+    def chooses_file(self) -> bool:
+        """Whether rows say more than what is built: what becomes of it."""
+        return self.space.undeployed is not self.space
+
+    @property
     def goals(self) -> list[Objective | Budget]:
         """Objectives and budgets together: what a user asked about."""
         return [*self.objectives, *self.budgets]
@@ -65,10 +79,11 @@ def prepare(settings: SearchSettings, display: Display) -> Setup:
     objectives = objectives_from(list(settings.objectives), device=names)
     budgets = budgets_from(_with_card_limits(settings.budget, devices), device=names, confidence=settings.confidence)
     goals = {*(objective.key for objective in objectives), *(budget.key for budget in budgets)}
+    space = find_space(settings.space) if isinstance(settings.space, str) else settings.space
     for device in devices:
         if METRICS["energy"].key(device.name) in goals:
-            check_card(device, device.precision)
-    space = find_space(settings.space) if isinstance(settings.space, str) else settings.space
+            for precision in searched_precisions(space, device, settings.deploy):
+                check_card(device, precision)
     task = image_classification(settings.data.load())
     shape, classes, allow = task.input_shape, task.num_classes, tuple(settings.allow)
     check_space(space, input_shape=shape, num_classes=classes, allow=allow)
@@ -78,7 +93,7 @@ def prepare(settings: SearchSettings, display: Display) -> Setup:
         display.say("device", describe(device))
     for budget in budgets:
         display.say("budget", str(budget))
-    costs = PopulationCosts(space, input_shape=shape, num_classes=classes, allow=allow)
+    costs = PopulationCosts(space.undeployed, input_shape=shape, num_classes=classes, allow=allow)
     return Setup(
         settings=settings,
         space=space,
@@ -88,6 +103,22 @@ def prepare(settings: SearchSettings, display: Display) -> Setup:
         objectives=objectives,
         budgets=budgets,
     )
+
+
+def searched_precisions(space: SearchSpace, device: Device, deploy: DeployOptions) -> tuple[Precision, ...]:
+    """The precisions whose latency a search bounds and minimises: those that rows choose, else the device's."""
+    chosen = [device_precision(name, deploy) for name in space.precisions]
+    return tuple(dict.fromkeys(chosen)) or (device.precision,)
+
+
+def device_precision(exported: str, deploy: DeployOptions) -> Precision:
+    """The precision of a device for that of an exported file: files of 8-bit maps differ by the sign of these."""
+    signed = (deploy.activations or host_activations()) == "signed"
+    wanted = f"{exported}-signed" if signed and f"{exported}-signed" in DEVICE_PRECISIONS else exported
+    for name in DEVICE_PRECISIONS:
+        if name == wanted:
+            return name
+    raise unknown_name("precision", "precision that latencies are known in", exported, DEVICE_PRECISIONS)
 
 
 def describe(device: Device) -> str:

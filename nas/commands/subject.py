@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas.commands.setup import Setup
+from nas.commands.setup import device_precision as device_precision
 from nas.deploy.options import DeployOptions
-from nas.deploy.quantise import host_activations
 from nas.device.card import Device, Precision
 from nas.device.predictor import Scope
 from nas.model.population_costs import PopulationCosts
@@ -18,7 +18,7 @@ class Subject:
     """Architectures, their files, and a device.
 
     Attributes:
-        space: of the architectures.
+        space: of the architectures, without what becomes of them (`SearchSpace.undeployed`).
         input_shape: channels, height, width of the data.
         num_classes: of the classifier.
         costs: exact figures of the architectures for that input.
@@ -39,7 +39,7 @@ class Subject:
     def of(cls, setup: Setup, device: Device) -> Subject:
         """The subject of a search on one of its devices."""
         return cls(
-            space=setup.space,
+            space=setup.space.undeployed,
             input_shape=setup.task.input_shape,
             num_classes=setup.task.num_classes,
             costs=setup.costs,
@@ -57,10 +57,3 @@ class Subject:
             device=self.device,
             precision=precision,
         )
-
-
-def device_precision(exported: str, deploy: DeployOptions) -> Precision:
-    """The precision of a device for that of an exported file: INT8 files differ by the sign of activations."""
-    if exported == "int8":
-        return "int8-signed" if (deploy.activations or host_activations()) == "signed" else "int8"
-    return "float16" if exported == "float16" else "float32"

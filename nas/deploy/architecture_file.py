@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from nas.errors import UserError, in_file
 from nas.space.architecture import Architecture
-from nas.space.folding import network_digest
+from nas.space.deployment import TWO_OF_FOUR, Deployment
+from nas.space.folding import network_digest, shipped_digest
 from nas.space.network import Cell, Edge, Layer, Network, Parameter
 
 FORMAT = 1
@@ -48,6 +50,7 @@ def architecture_text(
         "num_classes": num_classes,
         "resolution": network.resolution,
         "stages": [_stage(stage) for stage in network.stages],
+        **_deployment(network),
     }
     return yaml.safe_dump(record, sort_keys=False, default_flow_style=None, width=120)
 
@@ -70,20 +73,51 @@ def read_architecture(path: Path) -> StoredArchitecture:
     try:
         stages = tuple(_stage_from(entry, f"stages[{index}]") for index, entry in enumerate(record["stages"]))
         resolution = record["resolution"]
+        deployment, trained, names = _deployment_from(record)
         channels, height, width = (int(size) for size in record["data_shape"])
         stored = StoredArchitecture(
-            network=Network(resolution=resolution, stages=stages, digest=str(record["digest"])),
+            network=Network(
+                resolution=resolution,
+                stages=stages,
+                digest=str(record["digest"]),
+                deployment=deployment,
+                trained=trained,
+                stage_names=names,
+            ),
             choices={str(name): str(label) for name, label in record["choices"].items()},
             data_shape=(channels, height, width),
             num_classes=int(record["num_classes"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(str(path), f"is not an architecture: {error!r}", "export the model again") from error
-    found = network_digest(resolution, stages)
+    found = shipped_digest(network_digest(resolution, stages), trained, deployment, names)
     if found != stored.network.digest:
         problem = f"must fit the stages, whose digest is {found}, got {stored.network.digest}"
         raise UserError(in_file(path, "digest"), problem, "the file was changed; export the model again")
     return stored
+
+
+def _deployment(network: Network) -> dict[str, object]:
+    """How the network is shipped; nothing where that is as it was trained, in dense float32."""
+    asked = network.deployment
+    if asked.is_default and not network.trained:
+        return {}
+    own = {"precision": asked.precision, "stages": dict(asked.stages), "width": asked.width, "sparsity": asked.sparsity}
+    return {"deployment": own, "trained": network.trained, "stage_names": list(network.stage_names)}
+
+
+def _deployment_from(record: Mapping[str, Any]) -> tuple[Deployment, str, tuple[str, ...]]:
+    if "deployment" not in record:
+        return Deployment(), "", ()
+    own = record["deployment"]
+    sparsity = own["sparsity"]
+    deployment = Deployment(
+        precision=str(own["precision"]),
+        stages={str(name): str(precision) for name, precision in own["stages"].items()},
+        width=float(own["width"]),
+        sparsity=TWO_OF_FOUR if sparsity == TWO_OF_FOUR else float(sparsity),
+    )
+    return deployment, str(record["trained"]), tuple(str(name) for name in record["stage_names"])
 
 
 def _stage(stage: Layer | Cell) -> dict[str, object]:

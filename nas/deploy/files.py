@@ -7,9 +7,7 @@ checks an own runtime against.
 from __future__ import annotations
 
 import copy
-import hashlib
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +23,31 @@ from nas.deploy.judge import FileJudgement, judge_file, run_file
 from nas.deploy.manifest import Manifest, content_entry, plain
 from nas.deploy.memory import activation_memory
 from nas.deploy.options import PRECISIONS, DeployOptions, Precision
-from nas.deploy.quantise import host_activations, quantise
+from nas.deploy.precision.calibration import check_images, check_normalisation
+from nas.deploy.precision.makers import make_file
 from nas.deploy.records import Images, Samples, TrainedNetwork
 from nas.errors import UserError
 
 ARCHITECTURE, WEIGHTS, GOLDEN = "architecture.yaml", "weights.safetensors", "golden.npz"
-FILES: dict[Precision, str] = {"float32": "model.fp32.onnx", "int8": "model.int8.onnx"}
+FILES: dict[Precision, str] = {
+    "float32": "model.fp32.onnx",
+    "float16": "model.fp16.onnx",
+    "int8": "model.int8.onnx",
+    "int8-dynamic": "model.int8-dynamic.onnx",
+    "int4": "model.int4.onnx",
+}
 # How far golden outputs may be off on another machine, as a share of the logits' range. Integer kernels differ between
-# processors (saturation, fused or not), so that INT8 logits are only near each other.
-TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "int8": 0.15}
-_FLOAT_MIN_AGREEMENT = 0.99
+# processors (saturation, fused or not), so that INT8 logits are only near each other; those of float16 differ by
+# whether the processor computes in it.
+TOLERANCE: dict[Precision, float] = {
+    "float32": 1e-3,
+    "float16": 0.02,
+    "int8": 0.15,
+    "int8-dynamic": 0.15,
+    "int4": 0.15,
+}
+_FLOAT_MIN_AGREEMENT: dict[Precision, float] = {"float32": 0.99, "float16": 0.99}
+_COMPARED_IMAGES = 256
 _REFERENCE_BATCH = 64
 
 
@@ -62,7 +75,6 @@ def write_files(
     if not samples.test.shape[0]:
         raise UserError("data.test", "must hold at least one sample to judge a file, got none")
     module = copy.deepcopy(trained.module).cpu().eval()
-    _, channels, height, width = samples.test.shape
     reference = torch_logits(module, samples.test)
     text = architecture_text(
         trained.network, trained.architecture, data_shape=samples.data_shape, num_classes=len(samples.classes)
@@ -75,7 +87,7 @@ def write_files(
     for precision in (name for name in PRECISIONS if name in options.precisions):  # int8 is made from float32
         path = folder / FILES[precision]
         try:
-            quantisation = _MAKERS[precision](path, module, (channels, height, width), samples, options)
+            quantisation = _made(precision, path, module, samples, options)
         except UserError as error:
             if precision == "float32":
                 raise
@@ -87,38 +99,27 @@ def write_files(
     return entries, failed
 
 
-def _make_float32(
-    path: Path, module: nn.Module, shape: tuple[int, int, int], samples: Samples, options: DeployOptions
+def _made(
+    precision: Precision, path: Path, module: nn.Module, samples: Samples, options: DeployOptions
 ) -> Manifest | None:
-    export_onnx(module, shape, path, exporter=options.exporter)
-    return None
-
-
-def _make_int8(
-    path: Path, module: nn.Module, shape: tuple[int, int, int], samples: Samples, options: DeployOptions
-) -> Manifest | None:
-    activations = options.activations or host_activations()
+    """Writes one file; gives what is said of its quantisation."""
+    if precision == "float32":
+        _, channels, height, width = samples.test.shape
+        export_onnx(module, (channels, height, width), path, exporter=options.exporter)
+        return None
     images = samples.calibration[: options.calibration_images]
-    quantise(path.with_name(FILES["float32"]), path, images, activations=activations, method=options.method)
-    return {
-        "form": "QDQ",
-        "weights": "int8, symmetric, a scale an output channel",
-        "activations": f"{'uint8' if activations == 'unsigned' else 'int8, symmetric'}, a scale a tensor",
-        "method": options.method,
-        "num_calibration_samples": len(images),
-        "calibration_sha256": hashlib.sha256(np.ascontiguousarray(images, dtype=np.float32).tobytes()).hexdigest(),
-        "calibration_split": "train",
-    }
-
-
-_MAKERS: dict[Precision, Callable[..., Manifest | None]] = {"float32": _make_float32, "int8": _make_int8}
+    if precision != "float16" and len(images):
+        known = np.asarray(samples.test[:_COMPARED_IMAGES])
+        check_images(path.with_name(FILES["float32"]), images)
+        check_normalisation(images, mean=samples.mean, std=samples.std, inputs=known)
+    return make_file(precision, path.with_name(FILES["float32"]), path, images, options)
 
 
 def _file_entry(
     path: Path, precision: Precision, judgement: FileJudgement, quantisation: Manifest | None, options: DeployOptions
 ) -> Manifest:
     memory = activation_memory(path)
-    least = options.min_agreement if precision == "int8" else _FLOAT_MIN_AGREEMENT
+    least = _FLOAT_MIN_AGREEMENT.get(precision, options.min_agreement)
     reason = ""
     if not judgement.agreement >= least:
         reason = f"gives torch's class for {judgement.agreement:.1%} of the test samples, must be at least {least:.0%}"

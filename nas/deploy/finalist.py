@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from nas.deploy.deployed import CandidateEvaluate
 from nas.deploy.model_folder import export_model
-from nas.deploy.options import DeployOptions
+from nas.deploy.options import PRECISIONS, DeployOptions
 from nas.deploy.records import TrainedNetwork, Training
 from nas.deploy.samples import samples_of
 from nas.problem.evaluation import Candidate, Evaluation
+from nas.space.deployment import FLOAT
 from nas.train.evaluate import TrainingEvaluate
 from nas.train.judge import judge
 
@@ -25,18 +27,20 @@ class FinalistWork:
 
     Attributes:
         evaluate: builds and trains; its validation accuracy goes into the record.
-        options: what is exported.
+        options: what is exported. A candidate that chooses the precision of its file is exported in that one, and in
+            float32 as its reference.
         models: folder of model folders; on a cluster all nodes must see it.
         command: that makes the run again, for the record.
     """
 
-    evaluate: TrainingEvaluate
+    evaluate: CandidateEvaluate
     options: DeployOptions
     models: Path
     command: str = ""
 
     def __call__(self, candidate: Candidate) -> Evaluation:
         evaluate, task, space = self.evaluate, self.evaluate.task, self.evaluate.space
+        options = self._options(candidate)
         trained = evaluate.train(candidate)
         module = trained.module.cpu()
         test = judge(module, task, "test", input_size=trained.input_size)
@@ -51,7 +55,7 @@ class FinalistWork:
                 macs=trained.costs.macs,
                 parameters=trained.costs.parameters,
             ),
-            samples_of(task, trained.network, num_calibration=self.options.calibration_images),
+            samples_of(task, trained.network, num_calibration=options.calibration_images),
             Training(
                 epochs=candidate.fidelity.epochs,
                 seed=candidate.seed,
@@ -59,10 +63,20 @@ class FinalistWork:
                 validation_accuracy=trained.fit.metrics["accuracy"],
                 recipe=asdict(evaluate.recipe),
             ),
-            self.options,
+            options,
             command=self.command,
         )
-        complete = evaluate.complete(candidate, trained)
+        training = evaluate if isinstance(evaluate, TrainingEvaluate) else evaluate.training
+        complete = training.complete(candidate, trained)
         figures = {f"accuracy.{file.precision}": file.accuracy for file in exported.files}
         validation = {"validation_accuracy": trained.fit.metrics["accuracy"]}
+        if space.precisions:  # what is shipped is what counts
+            test["accuracy"] = figures.get(f"accuracy.{options.precisions[-1]}", test["accuracy"])
         return replace(complete, metrics={**complete.metrics, **validation, **test, **figures})
+
+    def _options(self, candidate: Candidate) -> DeployOptions:
+        space = self.evaluate.space
+        if not space.precisions:
+            return self.options
+        own = space.network(candidate.architecture.row).deployment.file_precision
+        return replace(self.options, precisions=tuple(name for name in PRECISIONS if name in (FLOAT, own)))

@@ -112,6 +112,11 @@ def shorten_names(model: ModelProto, keep: Collection[str]) -> ModelProto:
     return model
 
 
+def copied(model: ModelProto) -> ModelProto:
+    """A model of its own with the same contents."""
+    return ModelProto.FromString(model.SerializeToString())
+
+
 def write_model(model: ModelProto, path: Path) -> None:
     """Checks the model and writes it so that ``path`` is either the old file or the whole new one.
 

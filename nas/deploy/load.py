@@ -69,7 +69,7 @@ def load_model(folder: Path, *, allow: Sequence[str] = ()) -> LoadedModel:
         UserError: no model folder, architecture or weights that were changed, or weights that do not fit.
     """
     manifest = read_manifest(folder)
-    _check_contents(folder, manifest, (ARCHITECTURE, WEIGHTS))
+    check_contents(folder, manifest, (ARCHITECTURE, WEIGHTS))
     stored = read_architecture(folder / ARCHITECTURE)
     with torch.random.fork_rng(devices=[]):  # it starts with random weights, which is nobody's business
         module = build(stored.network, input_shape=stored.data_shape, num_classes=stored.num_classes, allow=allow)
@@ -92,7 +92,7 @@ def verify_model_folder(folder: Path, *, allow: Sequence[str] = ()) -> tuple[Che
             farther from the golden one than `nas.deploy.files.TOLERANCE` allows.
     """
     manifest = read_manifest(folder)
-    _check_contents(folder, manifest, ())
+    check_contents(folder, manifest)
     golden = read_golden(folder)
     module = load_model(folder, allow=allow).module
     inputs = golden["inputs"]
@@ -132,8 +132,12 @@ def _check(
     return Check(what=what, relative_error=found.relative_error, agreement=found.agreement)
 
 
-def _check_contents(folder: Path, manifest: Manifest, names: Sequence[str]) -> None:
-    """Compares checksums of the named files; of all when none is named."""
+def check_contents(folder: Path, manifest: Manifest, names: Sequence[str] = ()) -> None:
+    """Compares checksums of the named files; of all when none is named.
+
+    Raises:
+        UserError: a file is missing, was changed, or is none of the folder's own.
+    """
     for entry in (*manifest["contents"], *manifest["files"]):
         name = entry["path"]
         if names and name not in names:

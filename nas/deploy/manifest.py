@@ -127,7 +127,7 @@ def finish_manifest(
         if name not in entries:
             raise UserError(str(folder), f"has no exported file {name}", f"it has {', '.join(entries)}")
     for name in {**measured, **(predicted or {})}:
-        latency = entries[name]["latencies"].setdefault(device.name, _unknown_latency(device))
+        latency = entries[name]["latencies"].setdefault(device.name, unmeasured_latency(device))
         if name in measured:
             timing = measured[name].to_record()
             latency["measured"] = {key: value for key, value in timing.items() if key not in ("file", "device")}
@@ -144,7 +144,8 @@ def finish_manifest(
     return record
 
 
-def _unknown_latency(device: Device) -> Manifest:
+def unmeasured_latency(device: Device) -> Manifest:
+    """The entry of a device among a file's ``latencies``, before anything is known of it."""
     nothing = dict.fromkeys(("measured", "predicted_ms", "upper_ms", "confidence"))
     return {"threads": device.threads, "batch": device.batch, **nothing, "source": ""}
 

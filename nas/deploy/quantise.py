@@ -5,8 +5,9 @@ Responsible for static quantisation in the QDQ form: weights in int8 with a scal
 
 Signs. On x86 onnxruntime's 8-bit kernels want *unsigned* activations: with signed ones depthwise networks were two to
 four times slower than in float32. On ARM signed, symmetric activations are the ones that kernels are written for; other
-runtimes (XNNPACK, Core ML) want them too. `host_activations` follows the machine that exports; say the sign in the
-configuration where the file is for another one.
+runtimes (TensorRT, XNNPACK, Core ML, NPUs) want them too, and biases in float: signed files have zero points of 0
+throughout and no quantised bias (`nas.deploy.graph_checks.is_symmetric`). `host_activations` follows the machine that
+exports; say the sign in the configuration where the file is for another one.
 
 The calibration method "distribution" of onnxruntime is not offered: it is meant for 8-bit floats, and takes depthwise
 networks to chance without a word.
@@ -14,35 +15,23 @@ networks to chance without a word.
 References:
     [Jacob2018] Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
         Inference, CVPR 2018.
-    [Migacz2017] Migacz, 8-bit Inference with TensorRT, GTC 2017 (the method "entropy").
 """
 
 from __future__ import annotations
 
 import platform
-import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from onnxruntime import quantization
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from nas.deploy.export import INPUT
 from nas.deploy.graph import lean, shorten_names, write_model
 from nas.deploy.options import ACTIVATIONS, METHODS, Activations, Method
+from nas.deploy.precision.calibration import Calibrated, calibrate, check_images, prepare
 from nas.deploy.quiet import quiet_tools
 from nas.errors import UserError, first_line, unknown_name
-
-_METHODS: dict[Method, Any] = {
-    "minmax": quantization.CalibrationMethod.MinMax,
-    "entropy": quantization.CalibrationMethod.Entropy,
-    "percentile": quantization.CalibrationMethod.Percentile,
-}
-_TYPES: dict[Activations, Any] = {"unsigned": quantization.QuantType.QUInt8, "signed": quantization.QuantType.QInt8}
-# Images that are run at once in calibration: all activations of so many are in memory together.
-_MAX_BATCH = 32
 
 
 def host_activations() -> Activations:
@@ -57,6 +46,7 @@ def quantise(
     *,
     activations: Activations = "unsigned",
     method: Method = "minmax",
+    keep_float: Collection[str] = (),
 ) -> None:
     """Writes the INT8 form of a float32 file; equal inputs give equal bytes.
 
@@ -67,84 +57,69 @@ def quantise(
         path_int8: of the new file; replaced in one step.
         calibration: ``(n, c, h, w)`` float32, as the model takes them; from the training split. 100 to 500 are usual.
         activations: ``unsigned`` (zero point where the range needs it) or ``signed`` (symmetric, every zero point 0).
-        method: how the range of an activation follows from what was seen: all of it (``minmax``), the part that loses
-            least information [Migacz2017] (``entropy``), or all but the 0.001 % farthest out (``percentile``).
+        method: how ranges follow from what was seen, see `nas.deploy.precision.calibration.calibrate`.
+        keep_float: names of operators that stay in float32.
 
     Raises:
-        UserError: an unknown sign or method, calibration data that is empty, not finite or of another shape, or a
-            network that onnxruntime cannot quantise.
+        UserError: an unknown sign, method or operator, calibration data that is empty, not finite or of another shape,
+            or a network that onnxruntime cannot quantise.
     """
+    calibrated = calibrated_file(path_float32, calibration, activations=activations, method=method)
+    operators = calibrated.operators
+    known = [node.name for node in calibrated.model.graph.node]
+    for name in keep_float:
+        if name not in known:
+            raise unknown_name("keep_float", "operator", name, known)
+    left = [name for name in operators if name not in keep_float]
+    with tool_errors(path_float32, "quantised"):
+        write_quantised(calibrated, left if keep_float else None, path_int8)
+
+
+def calibrated_file(
+    path_float32: Path, calibration: np.ndarray, *, activations: Activations, method: Method
+) -> Calibrated:
+    """A file's network with the ranges of its activations; arguments and errors as of `quantise`."""
     if activations not in ACTIVATIONS:
         raise unknown_name("deploy.activations", "sign of activations", activations, ACTIVATIONS)
-    if method not in METHODS:
-        raise unknown_name("deploy.method", "calibration method", method, METHODS)
-    _check_calibration(path_float32, calibration)
-    with tempfile.TemporaryDirectory(prefix="nas-quantise-") as folder, quiet_tools():
-        try:
-            model = _quantised(path_float32, Path(folder), calibration, activations, method)
-            write_model(model, path_int8)
-        except Exception as error:  # the tools raise whatever their parts raise
-            advice = "ship the float32 file, or leave the operator out of the space"
-            problem = f"cannot be quantised by onnxruntime, {first_line(error)}"
-            raise UserError(path_float32.name, problem, advice) from error
+    if method not in METHODS or method == "auto":
+        known = [name for name in METHODS if name != "auto"]
+        raise unknown_name("deploy.method", "calibration method", method, known)
+    check_images(path_float32, calibration)
+    with tool_errors(path_float32, "quantised"):
+        calibrated = calibrate(prepare(path_float32), calibration, activations=activations, method=method)
+    if not calibrated.operators:
+        raise no_operator(path_float32, calibrated.model)
+    return calibrated
 
 
-def _quantised(
-    path_float32: Path, folder: Path, calibration: np.ndarray, activations: Activations, method: Method
-) -> onnx.ModelProto:
-    prepared, quantised = folder / "prepared.onnx", folder / "quantised.onnx"
-    reader = _Reader(np.ascontiguousarray(calibration, dtype=np.float32))
-    symmetric = activations == "signed"
-    quant_pre_process(str(path_float32), str(prepared), skip_symbolic_shape=True)
-    quantization.quantize_static(
-        str(prepared),
-        str(quantised),
-        reader,
-        quant_format=quantization.QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=_TYPES[activations],
-        weight_type=quantization.QuantType.QInt8,
-        calibrate_method=_METHODS[method],
-        extra_options={
-            "ActivationSymmetric": symmetric,
-            "CalibTensorRangeSymmetric": symmetric,
-            # Gathers ranges batch by batch; without it every activation of every image is kept.
-            "CalibStridedMinMax": reader.batch,
-        },
-    )
-    return shorten_names(lean(onnx.load(quantised)), _value_names(onnx.load(prepared)))
+def write_quantised(calibrated: Calibrated, operators: Collection[str] | None, path: Path) -> None:
+    """Writes the network with these operators in 8 bits, under short names; see `Calibrated.quantised`."""
+    with quiet_tools():
+        write_model(finished(calibrated.quantised(operators), calibrated.model), path)
 
 
-def _check_calibration(path: Path, calibration: np.ndarray) -> None:
-    entry = onnx.load(path, load_external_data=False).graph.input[0]
-    shape = tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim)[1:]
-    if calibration.ndim != 4 or not len(calibration) or calibration.shape[1:] != shape:
-        raise UserError("calibration", f"must be images (n, {', '.join(map(str, shape))}), got {calibration.shape}")
-    if not np.isfinite(calibration).all():
-        raise UserError("calibration", "must be finite, got NaN or infinity", "look at the data's normalisation")
+def finished(model: onnx.ModelProto, prepared: onnx.ModelProto) -> onnx.ModelProto:
+    """A quantised model as it is shipped: lean, and with short names for all that quantising added; in place."""
+    graph = prepared.graph
+    return shorten_names(lean(model), {name for node in graph.node for name in (*node.input, *node.output)})
 
 
-def _value_names(model: onnx.ModelProto) -> set[str]:
-    graph = model.graph
-    return {name for node in graph.node for name in (*node.input, *node.output)}
+def no_operator(path: Path, prepared: onnx.ModelProto) -> UserError:
+    """What to raise for a network of which nothing can be quantised."""
+    kinds = ", ".join(sorted({node.op_type for node in prepared.graph.node}))
+    return UserError(path.name, f"has no operator that can be quantised, it has {kinds}", _ADVICE)
 
 
-class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-    """Hands out equal batches: onnxruntime can join ranges over equal ones only."""
+_ADVICE = "ship the float32 file, or leave the operator out of the space"
 
-    def __init__(self, images: np.ndarray) -> None:
-        self.images = images
-        self.batch = next(size for size in range(min(_MAX_BATCH, len(images)), 0, -1) if len(images) % size == 0)
-        self._position, self._end = 0, len(images)
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        if self._position >= self._end:
-            return None
-        start, self._position = self._position, self._position + self.batch
-        return {INPUT: self.images[start : self._position]}
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        self._position, self._end = start_index, end_index
-
-    def __len__(self) -> int:
-        return len(self.images)
+@contextmanager
+def tool_errors(path: Path, what: str) -> Iterator[None]:
+    """Whatever onnxruntime's tools raise within becomes one line about the file; silent otherwise."""
+    try:
+        with quiet_tools():
+            yield
+    except UserError:
+        raise
+    except Exception as error:  # the tools raise whatever their parts raise
+        raise UserError(path.name, f"cannot be {what} by onnxruntime, {first_line(error)}", _ADVICE) from error

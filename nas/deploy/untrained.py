@@ -9,15 +9,26 @@ import numpy as np
 import torch
 
 from nas.deploy.export import export_onnx
-from nas.deploy.half import halve
-from nas.deploy.options import Exporter
-from nas.deploy.quantise import quantise
+from nas.deploy.options import DeployOptions, Exporter
+from nas.deploy.options import Precision as FilePrecision
+from nas.deploy.precision.makers import make_file
 from nas.device.card import Precision
 from nas.model.build import build
 from nas.model.shapes import input_shape_of
 from nas.space.network import Network
 
 _IMAGES = 8  # ranges do not change what a quantised operator costs
+# Nothing goes back to more bits: what random weights answer means nothing.
+_UNSIGNED = DeployOptions(activations="unsigned", revert=0)
+_SIGNED = DeployOptions(activations="signed", revert=0)
+_MADE_AS: dict[Precision, tuple[FilePrecision, DeployOptions]] = {
+    "float16": ("float16", _UNSIGNED),
+    "int8": ("int8", _UNSIGNED),
+    "int8-signed": ("int8", _SIGNED),
+    "int8-dynamic": ("int8-dynamic", _UNSIGNED),
+    "int4": ("int4", _UNSIGNED),
+    "int4-signed": ("int4", _SIGNED),
+}
 
 
 def export_untrained(
@@ -56,10 +67,9 @@ def export_untrained(
     export_onnx(module, shape, float_file, exporter=exporter)
     images = np.random.default_rng(seed).standard_normal((_IMAGES, *shape), dtype=np.float32)
     for precision, file in files.items():
-        if precision == "float16":
-            halve(float_file, file)
-        elif precision != "float32":
-            quantise(float_file, file, images, activations="signed" if precision == "int8-signed" else "unsigned")
+        if precision != "float32":
+            name, options = _MADE_AS[precision]
+            make_file(name, float_file, file, images, options)
     if "float32" not in files:
         float_file.unlink()
     return files

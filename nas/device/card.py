@@ -17,8 +17,10 @@ from nas.device.card_figures import ENERGY, MEMORY, Figure, Peak, read_figures, 
 from nas.device.where.places import Local, Place, place_from
 from nas.errors import UserError, in_file, unknown_name
 
-Precision = Literal["float32", "float16", "int8", "int8-signed"]
-"""Of an exported file. ``int8`` has unsigned activations, best on x86; ``int8-signed`` has symmetric ones."""
+Precision = Literal["float32", "float16", "int8", "int8-signed", "int8-dynamic", "int4", "int4-signed"]
+"""Of an exported file. ``int8`` has unsigned activations, best on x86; ``int8-signed`` has symmetric ones. The same
+holds for ``int4``, whose matrix products have weights of 4 bits and whose other operators are those of an INT8 file.
+``int8-dynamic`` finds the ranges of activations at run time."""
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Arithmetic = Literal["float32", "float16", "int8"]
@@ -27,10 +29,45 @@ ARITHMETIC: dict[Precision, Arithmetic] = {
     "float16": "float16",
     "int8": "int8",
     "int8-signed": "int8",
+    "int8-dynamic": "int8",
+    "int4": "int8",
+    "int4-signed": "int8",
 }
-"""Precision of a file -> what its numbers are, as peaks and energies of a card are named."""
+"""Precision of a file -> what its numbers are, as peaks and energies of a card are named. Weights of 4 bits are widened
+to 8 by the kernels that multiply them."""
 
 BYTES_PER_VALUE: dict[Arithmetic, int] = {"float32": 4, "float16": 2, "int8": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Widths:
+    """Bytes of a value in files of a precision.
+
+    Attributes:
+        activations: between operators.
+        weights: in the file.
+        products: of weights of matrix products, with the scales of their blocks.
+    """
+
+    activations: float
+    weights: float
+    products: float
+
+
+WIDTHS: dict[Precision, Widths] = {
+    "float32": Widths(activations=4, weights=4, products=4),
+    "float16": Widths(activations=2, weights=2, products=2),
+    "int8": Widths(activations=1, weights=1, products=1),
+    "int8-signed": Widths(activations=1, weights=1, products=1),
+    "int8-dynamic": Widths(activations=4, weights=1, products=1),
+    "int4": Widths(activations=1, weights=1, products=0.625),
+    "int4-signed": Widths(activations=1, weights=1, products=0.625),
+}
+"""A scale of four bytes for 32 weights of 4 bits makes 0.625. Files that are quantised at run time keep activations in
+float32 between operators."""
+
+UNFUSED: frozenset[Precision] = frozenset({"int8", "int8-signed", "int8-dynamic", "int4", "int4-signed"})
+"""Precisions in which activations and sums that float32 convolutions take in run as kernels of their own."""
 
 Kind = Literal["cpu", "gpu", "npu", "microcontroller"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.device.card import ARITHMETIC, BYTES_PER_VALUE, Device, Precision
+from nas.device.card import BYTES_PER_VALUE, WIDTHS, Device, Precision
 from nas.model.population_costs import PopulationCosts
 from nas.space.moves import Population
 
@@ -57,7 +57,7 @@ class DeviceCosts:
 
 def ram_bytes(costs: Mapping[str, NDArray[np.float64]], precision: Precision) -> NDArray[np.float64]:
     """Arena of one sample ``(n,)`` from the exact figures of float32 files."""
-    return costs["peak_activation_bytes"] * (BYTES_PER_VALUE[ARITHMETIC[precision]] / _FLOAT_BYTES)
+    return costs["peak_activation_bytes"] * (WIDTHS[precision].activations / _FLOAT_BYTES)
 
 
 def flash_bytes(
@@ -68,10 +68,11 @@ def flash_bytes(
     Args:
         costs: exact figures of float32 files.
         weight_bytes: ``(n,)``, of weights and biases in float32.
-        precision: of the file. INT8 files also hold scales of channels and biases of 32 bits, which are left out.
+        precision: of the file. INT8 files also hold scales of channels and biases of 32 bits, which are left out;
+            the weights of INT4 files are counted as of 8 bits, as those of convolutions are.
     """
     graph = costs["size_bytes"] - weight_bytes
-    return np.asarray(graph + weight_bytes * (BYTES_PER_VALUE[ARITHMETIC[precision]] / _FLOAT_BYTES))
+    return np.asarray(graph + weight_bytes * (WIDTHS[precision].weights / _FLOAT_BYTES))
 
 
 def default_limits(device: Device) -> dict[str, str]:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from nas.device.card import ARITHMETIC, BYTES_PER_VALUE, Device, Precision
+from nas.device.card import ARITHMETIC, BYTES_PER_VALUE, UNFUSED, WIDTHS, Device, Precision
 from nas.device.counters import Consumed, EnergyMeter, MeterLog
 from nas.device.predictor import CONFIDENCE, LatencyPredictor, Scope
 from nas.errors import UserError
@@ -227,8 +227,8 @@ class EnergyPredictor:
     def _moving_mj(self, population: Population) -> Floats:
         """Of multiply-accumulates and bytes ``(n,)``."""
         costs = self.costs.costs(population)
-        per_value = _per_value(self.scope)
-        held = (costs["size_bytes"] + costs["peak_activation_bytes"] * self.scope.device.batch) * per_value
+        stored, mapped = _shares(self.scope)
+        held = costs["size_bytes"] * stored + costs["peak_activation_bytes"] * self.scope.device.batch * mapped
         per_byte = np.where(held <= self.cache_bytes, self.near_byte_mj, self.far_byte_mj)
         moved = self.costs.weighted(population, self.byte_weights)
         return np.asarray(costs["macs"] * self.scope.device.batch * self.mac_mj + moved * per_byte)
@@ -253,20 +253,23 @@ class ScreenedEnergy:
         return self.energy.upper_mj(population, confidence)
 
 
-def _per_value(scope: Scope) -> float:
-    return BYTES_PER_VALUE[ARITHMETIC[scope.precision]] / BYTES_PER_VALUE["float32"]
+def _shares(scope: Scope) -> tuple[float, float]:
+    """Bytes of weights and of activations, relative to float32."""
+    widths, full = WIDTHS[scope.precision], BYTES_PER_VALUE["float32"]
+    return widths.weights / full, widths.activations / full
 
 
 def _byte_weights(feature_names: tuple[str, ...], scope: Scope) -> Floats:
     """Bytes moved by kernels, a unit of each feature: activations of the batch, and weights once."""
-    quantised = ARITHMETIC[scope.precision] == "int8"
+    stored, mapped = _shares(scope)
+    products = WIDTHS[scope.precision].products / BYTES_PER_VALUE["float32"]
     out = np.zeros(len(feature_names))
     for row, name in enumerate(feature_names):
         kind, _, figure = name.rpartition(".")
-        if kind.startswith("fused_") and not quantised:
+        if kind.startswith("fused_") and scope.precision not in UNFUSED:
             continue
         if figure == "activation_bytes":
-            out[row] = _per_value(scope) * scope.device.batch
+            out[row] = mapped * scope.device.batch
         elif figure == "weight_bytes":
-            out[row] = _per_value(scope)
+            out[row] = products if kind == "linear" else stored
     return out

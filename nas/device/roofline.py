@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from nas.device.card import ARITHMETIC, BYTES_PER_VALUE, Arithmetic, Device, Kind, Precision
+from nas.device.card import ARITHMETIC, BYTES_PER_VALUE, UNFUSED, WIDTHS, Arithmetic, Device, Kind, Precision
 from nas.device.predictor import CONFIDENCE, Scope
 from nas.errors import UserError
 from nas.model.population_costs import PopulationCosts
@@ -208,29 +208,28 @@ def terms(feature_names: tuple[str, ...], device: Device, precision: Precision) 
     """Time of a unit of each feature if the device kept its peak rates: ``(F, 4)``.
 
     Columns: ms of a call of 1 us, of multiply-accumulates, of those of depthwise convolutions, of bytes.
-    Values are of the precision's size. INT8 files run what float32 files fuse into convolutions as kernels of their
-    own. Biases are left out.
+    Values are of the precision's sizes (`nas.device.card.WIDTHS`). Files of 8 bits run what float32 files fuse into
+    convolutions as kernels of their own. Biases are left out.
 
     Raises:
         UserError: the card lacks a peak that is needed; names it.
     """
-    numbers = ARITHMETIC[precision]
-    per_value = BYTES_PER_VALUE[numbers] / _FLOAT_BYTES  # features count float32 bytes
+    numbers, widths = ARITHMETIC[precision], WIDTHS[precision]
     mac_ms = 2e3 * device.batch / rates_of(device).credited(_operations(device, numbers))
-    byte_ms = per_value * 1e3 / _bandwidth(device)
+    float_byte_ms = 1e3 / _bandwidth(device) / _FLOAT_BYTES  # features count float32 bytes
     out = np.zeros((len(feature_names), 4))
     for row, name in enumerate(feature_names):
         kind, _, figure = name.rpartition(".")
-        if kind.startswith("fused_") and numbers != "int8":
+        if kind.startswith("fused_") and precision not in UNFUSED:
             continue
         if figure == "kernels":
             out[row, 0] = 1e-3
         elif figure == "padded_macs":
             out[row, 2 if kind.startswith("depthwise") else 1] = mac_ms
         elif figure == "activation_bytes":
-            out[row, 3] = byte_ms * device.batch
+            out[row, 3] = float_byte_ms * widths.activations * device.batch
         elif figure == "weight_bytes":
-            out[row, 3] = byte_ms
+            out[row, 3] = float_byte_ms * (widths.products if kind == "linear" else widths.weights)
             if kind in ("gate", "linear"):  # a weight for each multiply-accumulate
                 out[row, 1] = mac_ms / _FLOAT_BYTES
     return out

@@ -15,12 +15,16 @@ from nas.model.build import DoesNotFit
 from nas.model.costs import Figures
 from nas.model.features import FEATURE_NAMES
 from nas.model.stage_figures import StageFigures
+from nas.space.deployment import PRECISIONS
 from nas.space.network import Cell, Layer
 
 Number = TypeVar("Number", np.int32, np.float64)
 
 COSTS = ("macs", "parameters", "size_bytes", "peak_activation_bytes")
 """Columns of `Blocks.costs`; all but the last add up."""
+
+FILES = ("size_bytes", "number_bytes", "prunable_bytes", "peak_bytes")
+"""Figures of a file, see `nas.model.file_costs.FileCosts`; all but the last add up."""
 
 NOWHERE = 0
 """Number of the shape that comes out where a network cannot be built. Nothing can be built on it."""
@@ -48,6 +52,7 @@ class Blocks:
         self._out_shapes: NDArray[np.int32] = np.zeros(1, dtype=np.int32)
         self._costs = np.full((1, len(COSTS)), np.nan)
         self._features = np.full((1, width), np.nan)
+        self._files = np.full((1, len(FILES), len(PRECISIONS)), np.nan)
 
     def __len__(self) -> int:
         return self._count
@@ -67,6 +72,11 @@ class Blocks:
         """Features of each block: ``(b, F)``."""
         return self._features[: self._count]
 
+    @property
+    def files(self) -> NDArray[np.float64]:
+        """Figures of each block in a file: ``(b, 4, p)`` as in `FILES` and `PRECISIONS`."""
+        return self._files[: self._count]
+
     def shape_number(self, shape: tuple[int, ...]) -> int:
         """The number of a shape."""
         number = self._shape_numbers.get(shape)
@@ -85,7 +95,7 @@ class Blocks:
             return NOT_BUILDABLE
         if stage is None:
             if shape not in self._passing:
-                self._passing[shape] = self._append(shape, (0, 0, 0, 0), np.zeros(len(FEATURE_NAMES)))
+                self._passing[shape] = self._append(shape, (0, 0, 0, 0), np.zeros(len(FEATURE_NAMES)), _NO_FILE)
             return self._passing[shape]
         try:
             figures = self._stage_figures.find(stage, self.shapes[shape])
@@ -95,22 +105,34 @@ class Blocks:
         if number is None:
             costs = figures.costs
             row = (costs.macs, costs.parameters, costs.size_bytes["float32"], costs.peak_activation_bytes)
-            number = self._append(self.shape_number(figures.out_shape), row, figures.features)
+            files = [[getattr(costs.files[precision], name) for precision in PRECISIONS] for name in FILES]
+            number = self._append(self.shape_number(figures.out_shape), row, figures.features, np.array(files))
             self._numbers[id(figures)] = number
             self._figures.append(figures)
         return number
 
-    def _append(self, out_shape: int, costs: Sequence[float], features: Sequence[float] | NDArray[np.float64]) -> int:
+    def _append(
+        self,
+        out_shape: int,
+        costs: Sequence[float],
+        features: Sequence[float] | NDArray[np.float64],
+        files: NDArray[np.float64],
+    ) -> int:
         number = self._count
         if number == len(self._out_shapes):
             self._out_shapes = _doubled(self._out_shapes)
             self._costs = _doubled(self._costs)
             self._features = _doubled(self._features)
+            self._files = _doubled(self._files)
         self._out_shapes[number] = out_shape
         self._costs[number] = costs
         self._features[number] = features
+        self._files[number] = files
         self._count += 1
         return number
+
+
+_NO_FILE = np.zeros((len(FILES), len(PRECISIONS)))
 
 
 def _doubled(array: NDArray[Number]) -> NDArray[Number]:

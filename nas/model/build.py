@@ -40,9 +40,9 @@ def build(network: Network, *, input_shape: InputShape, num_classes: int, allow:
     check_data(input_shape, num_classes)
     shape: tuple[int, ...] = input_shape_of(network, input_shape)
     stages: OrderedDict[str, nn.Module] = OrderedDict()
-    for k, stage in enumerate(network.stages):
+    for name, stage in zip(module_names(network), network.stages, strict=True):
         module, shape = _build_stage(stage, shape, num_classes, allow)
-        stages[f"s{k}_{stage_name(stage)}"] = module
+        stages[name] = module
     if shape != (num_classes,):
         raise no_scores(shape, num_classes, network.stages[-1].where if network.stages else "network")
     return Stages(stages)
@@ -100,6 +100,11 @@ def check_data(input_shape: InputShape, num_classes: int) -> None:
         raise UserError("input_shape", f"must be channels, height and width of at least 1, got {input_shape}")
     if num_classes < 1:
         raise UserError("num_classes", f"must be at least 1, got {num_classes}")
+
+
+def module_names(network: Network) -> tuple[str, ...]:
+    """What the children of a network's module are called, one a stage: ``s3_inverted_residual``."""
+    return tuple(f"s{k}_{stage_name(stage)}" for k, stage in enumerate(network.stages))
 
 
 def stage_name(stage: Layer | Cell) -> str:

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nas.errors import UserError
-from nas.model.blocks import COSTS, Blocks
+from nas.model.blocks import COSTS, FILES, Blocks
 from nas.model.build import check_data
-from nas.model.costs import FILE_BYTES
 from nas.model.features import FEATURE_NAMES
+from nas.model.file_costs import FILE_BYTES
 from nas.model.shapes import InputShape, input_shape_of
 from nas.model.slot_table import SlotTable, mixed_radix, radices_of, slot_tables
 from nas.model.without_data import collector_off
@@ -128,6 +128,50 @@ class PopulationCosts:
                 for k in range(len(out)):
                     out[k, part] += values[k].take(blocks)
         return out[0] if given.ndim == 1 else np.ascontiguousarray(out.T)
+
+    def files(self, population: ArrayLike, precisions: NDArray[np.intp]) -> dict[str, Floats]:
+        """Figures of files in given precisions, each ``(n,)``: those of `nas.model.file_costs.FileCosts`, by name.
+
+        Args:
+            population: ``(n, m)``.
+            precisions: positions in `nas.space.deployment.PRECISIONS`, ``(n, 1)`` of whole files, or ``(n, s)`` of the
+                entries of the network (`SearchSpace.stage_names`).
+
+        NaN where the network cannot be built. Raises `UserError` as `costs` does.
+        """
+        rows = self._rows(population)
+        entries = self._space.slot_stages if precisions.shape[1] > 1 else (0,) * len(self._tables)
+        out = np.zeros((len(FILES), len(rows)))
+        for part, slots, end in self._walk(rows):
+            tables = np.ascontiguousarray(self._blocks.files.transpose(1, 2, 0)).reshape(len(FILES), -1)
+            columns = np.ascontiguousarray(precisions[part].T) * len(self._blocks)
+            out[:, part] = end
+            for entry, blocks in zip(entries, slots, strict=True):
+                places = columns[entry] + blocks
+                for k in range(len(FILES) - 1):
+                    out[k, part] += tables[k].take(places)
+                np.maximum(out[-1, part], tables[-1].take(places), out=out[-1, part])
+        out[FILES.index("size_bytes")] += FILE_BYTES
+        return dict(zip(FILES, out, strict=True))
+
+    def by_stage(self, population: ArrayLike, weights: ArrayLike) -> Floats:
+        """``features @ weights`` of each entry of the network: ``(n, s)``, in the order of `SearchSpace.stage_names`.
+
+        Args:
+            population: ``(n, m)``.
+            weights: ``(F,)``.
+
+        NaN where the network cannot be built. Raises `UserError` as `costs` does.
+        """
+        rows = self._rows(population)
+        given = np.asarray(weights, dtype=np.float64)
+        out = np.zeros((1 + max(self._space.slot_stages, default=0), len(rows)))
+        for part, slots, end in self._walk(rows):
+            values = self._blocks.features @ given
+            out[:, part] = end
+            for entry, blocks in zip(self._space.slot_stages, slots, strict=True):
+                out[entry, part] += values.take(blocks)
+        return np.ascontiguousarray(out.T)
 
     def _rows(self, population: ArrayLike) -> NDArray[np.int16]:
         rows = np.asarray(population)

@@ -47,6 +47,7 @@ METRICS: dict[str, Metric] = {
         Metric(name="energy_mj", short="energy", dimension="energy", of_device=True, predicted=True),
         Metric(name="latency_worst", short="latency_worst", dimension="count", predicted=True),
         Metric(name="size_bytes", short="size", dimension="bytes"),
+        Metric(name="compressed_bytes", short="compressed", dimension="bytes"),
         Metric(name="peak_activation_bytes", short="memory", dimension="bytes"),
         Metric(name="ram_bytes", short="ram", dimension="bytes", of_device=True),
         Metric(name="flash_bytes", short="flash", dimension="bytes", of_device=True),

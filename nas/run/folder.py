@@ -6,23 +6,28 @@ Responsible for the places in it and for its ``manifest.json``. The contract is 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
+import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas.errors import UserError
 from nas.run.atomic import write_atomically
 from nas.run.identity import differences
+from nas.run.lease import LEASE, leased
 from nas.run.runner import now
 from nas.units import format_quantity
 
 FORMAT = 1
 FREE_BYTES = 200_000_000  # that a run must find; models of a front and their files take a part of it
 _LOCK = ".lock"
+_UNFINISHED = (".*.partial", "checkpoints/*.part")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +146,11 @@ class RunFolder:
         self._write({**self.manifest(), **sections})
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps other searches out of the folder. The lock of a process that was killed is gone with it.
+    def locked(self, *, tell: Callable[[str], None] = _log.warning) -> Iterator[None]:
+        """Keeps other searches out of the folder, on this machine and on others that share it.
+
+        The lock of a process that was killed is gone with it; what it was writing is removed. One of another machine is
+        watched for half a minute, see `nas.run.lease`.
 
         Raises:
             UserError: another process writes into it.
@@ -152,17 +160,31 @@ class RunFolder:
         except OSError as error:
             raise UserError(str(self.path), f"cannot be written: {error.strerror or error}") from error
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "another process"
-                problem = f"is being written by {owner}"
-                raise UserError(str(self.path), problem, "wait for it, or give another run.name") from error
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
-            yield
+            self._lock(descriptor)
+            with leased(self.path, tell=tell):
+                self._sweep()
+                yield
         finally:
             os.close(descriptor)  # and with it the lock
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                return  # a file system without locks: the lease has to do
+            owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "another process"
+            problem = f"is being written by {owner}"
+            raise UserError(str(self.path), problem, "wait for it, or give another run.name") from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
+
+    def _sweep(self) -> None:
+        """Removes files that a killed process had not finished; only the holder of the lock may."""
+        for pattern in _UNFINISHED:
+            for path in self.path.glob(pattern):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def _write(self, manifest: Mapping[str, object]) -> None:
         text = json.dumps({**manifest, "updated": now()}, indent=1, ensure_ascii=False, allow_nan=False)
@@ -206,7 +228,7 @@ def refuse_used(path: Path) -> None:
     """Raises `UserError` if ``path`` is a file, or a folder that holds a run or anything else."""
     if path.exists() and not path.is_dir():
         raise UserError(str(path), "must be a folder, but a file of that name exists", "give another run.name")
-    held = [entry for entry in path.iterdir() if entry.name != _LOCK] if path.is_dir() else []
+    held = [entry for entry in path.iterdir() if entry.name not in (_LOCK, LEASE)] if path.is_dir() else []
     if not held:
         return
     if (path / "manifest.json").is_file():

@@ -6,7 +6,8 @@ kept that does not follow from the history.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -16,9 +17,11 @@ from nas.errors import UserError
 from nas.problem.evaluation import Candidate, Evaluation, Fidelity
 from nas.problem.history import History
 from nas.run.interrupts import interrupts_deferred
+from nas.run.patience import Outage, Patience
 from nas.run.progress import Progress, Tally
 from nas.run.runner import Session, import_error_in
 from nas.strategy.halving import Halving
+from nas.strategy.ladder import Ladder
 from nas.strategy.problem import Population, SearchProblem, SearchStrategy
 
 # Streams of random numbers that one seed is split into.
@@ -49,6 +52,7 @@ class LoopOptions:
         stop: asked before each proposal; once it is true, nothing new is begun.
         halving: the ladder that begins with ``fidelity``; None: nothing is promoted.
         stop_below: the history and a candidate about to be submitted -> its ``stop_below``.
+        patience: how long to wait for a store that cannot be written.
     """
 
     num_candidates: int
@@ -59,6 +63,7 @@ class LoopOptions:
     stop: Callable[[], bool] = lambda: False
     halving: Halving | None = None
     stop_below: Callable[[History, Candidate], tuple[float, ...]] = lambda _history, _candidate: ()
+    patience: Patience = field(default_factory=Patience)
 
     def __post_init__(self) -> None:
         assert self.halving is None or self.halving.entry == self.fidelity, "new architectures enter the lowest rung"
@@ -117,7 +122,8 @@ def search_loop(
 
     Raises:
         Stopped: on an interrupt (Ctrl-C).
-        UserError: no worker can import what the candidates need, or the store cannot be written.
+        UserError: no worker can import what the candidates need, or the store cannot be written for longer than the
+            search waits for it, or by another process as well.
     """
     tally = Tally(
         problem.objectives,
@@ -133,8 +139,10 @@ def search_loop(
         if isinstance(interrupt, Stopped):
             raise
         with interrupts_deferred():
-            loop.record(session.wait(0))
-            session.close()
+            try:
+                loop.record(session.wait(0), patience=Patience(seconds=0))
+            finally:
+                session.close()
         raise Stopped(tally.done, options.num_candidates) from None
 
 
@@ -159,24 +167,28 @@ class _Loop:
         self._store = store
         self._options = options
         self._tally = tally
-        self._next_index = 1 + max((evaluation.candidate.index for evaluation in history), default=-1)
+        self._recorded = {evaluation.candidate.index for evaluation in history}
+        self._unrecorded: deque[Evaluation] = deque()  # ended, not on the disk yet
+        self._next_index = 1 + max(self._recorded, default=-1)
         self._first: list[Evaluation] = []
-        self._barred = self._over_budget()
+        self._ladder = (
+            None
+            if options.halving is None
+            else Ladder(options.halving, problem.objectives, barred=self._over_budget(), history=history)
+        )
 
     def run(self) -> LoopResult:
         stopping = False
-        fresh: list[Evaluation] = []
+        told: list[Evaluation | None] = [None]
         while True:
             stopping = stopping or self._options.stop()
             found_nothing = not stopping and self._fill()
             # Told only now, so that what is running is what goes on running.
-            told: list[Evaluation | None] = [*fresh] or [None]
             for evaluation in told:
                 self._tell(evaluation)
             if not self._session.in_flight:
                 break
-            fresh = self._session.wait()
-            self.record(fresh)
+            told = list(self.record(self._session.wait()))
             self._check_imports()
         reason = "stopped" if stopping else "exhausted" if found_nothing else "complete"
         if self._tally.done >= self._options.num_candidates:
@@ -184,15 +196,43 @@ class _Loop:
         final = self._tally.progress(running=0, num_slots=self._session.num_slots)
         return LoopResult(final=final, reason=reason)
 
-    def record(self, evaluations: list[Evaluation]) -> None:
-        """Keeps evaluations, first of all on the disk."""
-        for evaluation in evaluations:
-            with interrupts_deferred():
-                self._store.append(evaluation)
-                self._history.append(evaluation)
-                self._tally.add(evaluation)
-            if len(self._first) < _SAME_IMPORT_ERRORS:
-                self._first.append(evaluation)
+    def record(self, evaluations: Sequence[Evaluation], *, patience: Patience | None = None) -> list[Evaluation]:
+        """Keeps evaluations, first of all on the disk: each once, whatever the session gives and the store refuses.
+
+        Args:
+            evaluations: that have ended.
+            patience: with a store that cannot be written; None: that of the options.
+
+        Returns:
+            What was kept.
+        """
+        self._unrecorded.extend(evaluations)
+        kept = []
+        while self._unrecorded:
+            evaluation = self._unrecorded[0]
+            if evaluation.candidate.index not in self._recorded:
+                self._keep(evaluation, patience or self._options.patience)
+                kept.append(evaluation)
+            self._unrecorded.popleft()
+        return kept
+
+    def _keep(self, evaluation: Evaluation, patience: Patience) -> None:
+        outage = Outage(patience)
+        while True:
+            try:
+                with interrupts_deferred():
+                    self._store.append(evaluation)
+                    self._recorded.add(evaluation.candidate.index)
+                    self._history.append(evaluation)
+                    self._tally.add(evaluation)
+                    if self._ladder is not None:
+                        self._ladder.take(evaluation)
+                break
+            except UserError as error:
+                outage.wait(error)
+        outage.over()
+        if len(self._first) < _SAME_IMPORT_ERRORS:
+            self._first.append(evaluation)
 
     def _fill(self) -> bool:
         """Submits candidates to the free slots; True where the strategy found nothing for one that is needed."""
@@ -214,14 +254,13 @@ class _Loop:
 
     def _promoted(self) -> list[Candidate]:
         """What the free slots are given to first."""
-        halving, running = self._options.halving, self._session.in_flight
+        running = self._session.in_flight
         free = self._session.num_slots - len(running)
-        if halving is None or free <= 0:
+        if self._ladder is None or free <= 0:
             return []
-        found = halving.promotions(self._problem.objectives, self._history, running, free, barred=self._barred)
         return [
             replace(candidate, index=self._next_index + place, fidelity=fidelity)
-            for place, (candidate, fidelity) in enumerate(found)
+            for place, (candidate, fidelity) in enumerate(self._ladder.promotions(running, free))
         ]
 
     def _is_promotion(self, candidate: Candidate) -> bool:
@@ -229,7 +268,7 @@ class _Loop:
 
     def _over_budget(self) -> frozenset[str]:
         """Digests of earlier architectures that do not keep the budgets of now, which may be tighter than before."""
-        if self._options.halving is None or len(self._history) == 0:
+        if len(self._history) == 0:
             return frozenset()
         feasible = self._problem.screen(np.asarray(self._history.rows)).feasible
         return frozenset(

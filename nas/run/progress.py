@@ -78,12 +78,21 @@ class FrontVolume:
         """Takes an evaluation in; one that failed, lacks a figure or is dominated changes nothing."""
         if math.isnan(self.value) or evaluation.status != "complete":
             return
-        costs = np.array([objective.sign * figure(evaluation, objective.key) for objective in self._objectives])
-        if not np.isfinite(costs).all() or (self._front <= costs).all(axis=1).any():
+        costs = _costs(self._objectives, evaluation)
+        if np.isfinite(costs).all() and not (self._front <= costs).all(axis=1).any():
+            self.set(np.vstack([self._front, costs]))
+
+    def holds(self, costs: NDArray[np.float64]) -> bool:
+        """Whether a row (k,) is on the front."""
+        return bool((self._front == costs).all(axis=1).any())
+
+    def set(self, costs: NDArray[np.float64]) -> None:
+        """Begins anew with ``costs`` (n, k), minimised; rows with NaN count nothing."""
+        if math.isnan(self.value):
             return
-        front = np.vstack([self._front, costs])
-        self._front = front[non_dominated(front)]
-        self.value = hypervolume(self._front / self._extent, self._worst / self._extent)
+        known = costs[np.isfinite(costs).all(axis=1)]
+        self._front = known[non_dominated(known)]
+        self.value = hypervolume(self._front / self._extent, self._worst / self._extent) if len(known) else 0.0
 
 
 class Tally:
@@ -106,12 +115,8 @@ class Tally:
         earlier: Iterable[Evaluation] = (),
         halving: Halving | None = None,
     ) -> None:
-        self._objectives = tuple(objectives)
         self._total = total
-        self._reference = reference
-        self._volume = FrontVolume(objectives, reference)
-        self._best: dict[str, float] = {}
-        self._dearest: dict[str, Evaluation] = {}
+        self._standing = _Standing(objectives, reference)
         self._pace = _Pace(halving)
         self._start = time.monotonic()
         self.done = 0
@@ -123,35 +128,12 @@ class Tally:
 
     def add(self, evaluation: Evaluation) -> None:
         """Takes an evaluation in."""
-        digest, fidelity = evaluation.candidate.architecture.digest, evaluation.candidate.fidelity
-        before = self._dearest.get(digest)
-        is_promotion = before is not None and before.candidate.fidelity.cost < fidelity.cost
+        is_promotion = self._standing.take(evaluation)
         self.promoted += is_promotion
         self.done += not is_promotion
         self.stopped += evaluation.status == "stopped"
         self.failed += evaluation.status not in ("complete", "stopped")
         self._pace.add(evaluation)
-        if before is None or (is_promotion and evaluation.status == "complete"):
-            self._dearest[digest] = evaluation
-        if is_promotion and evaluation.status == "complete":
-            self._judge_again()
-        else:
-            self._take(evaluation)
-
-    def _take(self, evaluation: Evaluation) -> None:
-        self._volume.add(evaluation)
-        for objective in self._objectives:
-            value = figure(evaluation, objective.key)
-            best = self._best.get(objective.key, math.nan)
-            if math.isfinite(value) and not objective.sign * best <= objective.sign * value:
-                self._best[objective.key] = value
-
-    def _judge_again(self) -> None:
-        """Front and best values anew, after a result that replaces an earlier one."""
-        self._volume = FrontVolume(self._objectives, self._reference)
-        self._best = {}
-        for evaluation in self._dearest.values():
-            self._take(evaluation)
 
     def progress(self, *, running: int, num_slots: int, latest: Evaluation | None = None) -> Progress:
         """This moment, with ``running`` candidates in flight on ``num_slots``."""
@@ -161,14 +143,71 @@ class Tally:
             failed=self.failed,
             running=running,
             total=self._total,
-            best=dict(self._best),
-            hypervolume=self._volume.value,
+            best=self._standing.best,
+            hypervolume=self._standing.volume.value,
             seconds=time.monotonic() - self._start,
             seconds_left=work / num_slots,
             latest=latest,
             stopped=self.stopped,
             promoted=self.promoted,
         )
+
+
+class _Standing:
+    """What each architecture has reached, at its dearest fidelity: the best values and the front.
+
+    A promotion replaces what its architecture had before. Only where that was a best value or on the front is all of it
+    looked at again.
+    """
+
+    def __init__(self, objectives: Sequence[Objective], reference: Mapping[str, float]) -> None:
+        self._objectives = tuple(objectives)
+        self._places: dict[str, int] = {}
+        self._fidelity_costs: list[float] = []
+        self._rows = np.full((64, len(objectives)), np.nan)  # signed so that less is better
+        self._least = np.full(len(objectives), np.nan)
+        self.volume = FrontVolume(objectives, reference)
+
+    @property
+    def best(self) -> dict[str, float]:
+        """Objective key -> best value; without those of which none is known."""
+        pairs = zip(self._objectives, self._least.tolist(), strict=True)
+        return {objective.key: objective.sign * value for objective, value in pairs if math.isfinite(value)}
+
+    def take(self, evaluation: Evaluation) -> bool:
+        """Takes an evaluation in; whether it is one of an architecture at a higher fidelity than before."""
+        digest, cost = evaluation.candidate.architecture.digest, evaluation.candidate.fidelity.cost
+        place = self._places.get(digest)
+        if place is None:
+            self._places[digest] = len(self._places)
+            self._fidelity_costs.append(cost)
+            self._put(self._places[digest], evaluation)
+            return False
+        is_promotion = self._fidelity_costs[place] < cost
+        if not is_promotion:
+            self._add(evaluation)
+        elif evaluation.status == "complete":
+            self._fidelity_costs[place] = cost
+            before = self._rows[place].copy()
+            self._put(place, evaluation)
+            if (before <= self._least).any() or self.volume.holds(before):
+                self._look_again()
+        return is_promotion
+
+    def _put(self, place: int, evaluation: Evaluation) -> None:
+        if place >= len(self._rows):
+            self._rows = np.vstack([self._rows, np.full_like(self._rows, np.nan)])
+        self._rows[place] = _costs(self._objectives, evaluation)
+        self._add(evaluation)
+
+    def _add(self, evaluation: Evaluation) -> None:
+        self.volume.add(evaluation)
+        self._least = np.fmin(self._least, _finite(_costs(self._objectives, evaluation)))
+
+    def _look_again(self) -> None:
+        rows = self._rows[: len(self._places)]
+        self.volume.set(rows)
+        self._least = np.fmin.reduce(_finite(rows), axis=0)
 
 
 class _Pace:
@@ -210,6 +249,15 @@ def figure(evaluation: Evaluation, key: str) -> float:
     if evaluation.status != "complete":
         return math.nan
     return evaluation.metrics.get(key, evaluation.candidate.predicted.get(key, math.nan))
+
+
+def _costs(objectives: Sequence[Objective], evaluation: Evaluation) -> NDArray[np.float64]:
+    """``(k,)`` figures, signed so that less is better."""
+    return np.array([objective.sign * figure(evaluation, objective.key) for objective in objectives])
+
+
+def _finite(costs: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isfinite(costs), costs, np.nan)
 
 
 def _ends(objective: Objective, reference: Mapping[str, float]) -> tuple[float, float]:

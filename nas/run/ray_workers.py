@@ -6,13 +6,14 @@ Responsible for the life of the connection: quiet, within bounded time, and with
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import logging
 import math
 import os
 import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,15 +24,21 @@ import ray
 import ray._private.worker as ray_output
 
 from nas.errors import UserError, one_line
-from nas.run.attempt import attempt
+from nas.run.attempt import Bounds, attempt
 from nas.run.capacity import num_fitting, usable_cores
-from nas.run.ray_address import check_reachable
+from nas.run.elastic import Slots
+from nas.run.ray_address import check_reachable, why_not
 from nas.run.ray_runner import RayRunner
-from nas.run.ray_session import RaySession
+from nas.run.ray_session import Limits, RaySession
 from nas.run.runner import Work
+from nas.run.shipping import runtime_env
 from nas.units import format_quantity
 
+_log = logging.getLogger(__name__)
 _LARGEST_STORE = 4e9
+_BEATS = 6  # looks for signs of life within the time after which a candidate is taken for hung
+_LOOK_SECONDS = 1.0  # between looks for a node to come
+_SAME = "its Ray, its Python and its token must be the same as here"
 
 
 class RayWorkers:
@@ -39,12 +46,14 @@ class RayWorkers:
 
     Args:
         runner: how it was configured.
-        num_slots: candidates at a time.
+        workers: candidates at a time that are wanted; None: as many as fit.
+        num_slots: that there are at the start.
         owned: whether leaving ends the connection (and the local Ray with it).
     """
 
-    def __init__(self, runner: RayRunner, *, num_slots: int, owned: bool) -> None:
+    def __init__(self, runner: RayRunner, *, workers: int | None, num_slots: int, owned: bool) -> None:
         self._runner = runner
+        self._workers = workers
         self.num_slots = num_slots
         self._owned = owned
         where = "on this machine" if runner.address is None else f"on the cluster at {runner.address}"
@@ -68,20 +77,30 @@ class RayWorkers:
         options: dict[str, Any] = {"num_cpus": runner.cpus, "num_gpus": runner.gpus}
         if runner.memory_bytes is not None:
             options["memory"] = runner.memory_bytes
+        silence = runner.heartbeat_seconds
         return RaySession(
             ray.remote(num_returns="streaming", max_retries=0, **options)(attempt),
             reference,
-            num_slots=self.num_slots,
-            retries=runner.retries,
-            limit_seconds=limit,
-            grace_seconds=1.0 + 0.1 * limit if math.isfinite(limit) else 0.0,
-            memory_bytes=runner.memory_bytes,
+            slots=Slots(lambda: _num_fitting(runner), most=self._workers, clock=time.monotonic),
+            limits=Limits(
+                retries=runner.retries,
+                seconds=limit,
+                grace_seconds=1.0 + 0.1 * limit if math.isfinite(limit) else 0.0,
+                silence_seconds=math.inf if silence is None else silence,
+            ),
+            bounds=Bounds(
+                memory_bytes=runner.memory_bytes,
+                gpu_share=runner.gpus if 0 < runner.gpus < 1 else 1.0,
+                beat_seconds=None if silence is None else silence / _BEATS,
+            ),
         )
 
     def close(self) -> None:
         """See `nas.run.runner.Workers`."""
         if self._owned:
             self._owned = False
+            if self._runner.address is not None and self._workers is not None:
+                _ask_for_room(self._runner, 0)
             ray.shutdown()
             _show_notices(True)
 
@@ -114,13 +133,15 @@ def start_workers(runner: RayRunner, *, workers: int | None, modules: tuple[str,
                     _start_here(runner, workers or usable_cores())
                 else:
                     _join(runner.address, runner, modules)
+        if runner.address is not None and workers is not None:
+            _ask_for_room(runner, workers)
         num_slots = _num_slots(runner, workers)
     except BaseException:
         if owned:
             ray.shutdown()
             _show_notices(True)
         raise
-    return RayWorkers(runner, num_slots=num_slots, owned=owned)
+    return RayWorkers(runner, workers=workers, num_slots=num_slots, owned=owned)
 
 
 def check_cluster(address: str) -> None:
@@ -155,45 +176,54 @@ def _start_here(runner: RayRunner, workers: int) -> None:
 
 def _join(address: str, runner: RayRunner, modules: tuple[str, ...]) -> None:
     check_reachable(address)
-    environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": str(_num_threads(runner))}}
-    if modules:
-        environment["py_modules"] = [str(_source(module)) for module in modules]
+    environment = runtime_env(runner, modules, num_threads=_num_threads(runner))
     try:
         ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
-    except Exception as error:  # other versions, no token, no network: Ray's first line says which
-        raise UserError(
-            "runner.address",
-            f"cannot join the cluster at {address}: {one_line(error)}",
-            "its Ray and Python must be of the same versions as here",
-        ) from error
+    except Exception as error:  # other versions, no token, no network: Ray's text says which
+        raise UserError("runner.address", f"cannot join the cluster at {address}: {why_not(error)}", _SAME) from error
 
 
-def _source(module: str) -> Path:
-    """The folder or file of an importable package or module, by its top-level name."""
-    top = module.split(".")[0]
+def _ask_for_room(runner: RayRunner, workers: int) -> None:
+    """Tells an autoscaling cluster for how many candidates there should be nodes; others pass over it."""
+    from ray.autoscaler import sdk
+
+    need = {"CPU": math.ceil(runner.cpus), "GPU": math.ceil(runner.gpus)}
+    bundle = {resource: amount for resource, amount in need.items() if amount}
+    with contextlib.suppress(Exception):  # it is a wish; whatever it meets, the search goes on with what is there
+        sdk.request_resources(bundles=[bundle] * workers)
+
+
+def _num_fitting(runner: RayRunner) -> int | None:
+    """Candidates that fit on the nodes of now; None where the head does not answer."""
     try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        spec = None
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    if places:
-        return Path(places[0])
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        raise UserError("allow", f"cannot find the source of '{top}' to send it to workers", "is it importable here?")
-    return Path(spec.origin)
+        return num_fitting(_nodes(), _need(runner))
+    except Exception as error:  # Ray raises whatever its parts raise; the search has its candidates and can wait
+        _log.debug("the cluster does not say which nodes it has: %s", one_line(error))
+        return None
+
+
+def _need(runner: RayRunner) -> dict[str, float]:
+    return {"CPU": runner.cpus, "GPU": runner.gpus, "memory": float(runner.memory_bytes or 0)}
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _num_slots(runner: RayRunner, workers: int | None) -> int:
-    """What was asked for, as far as it fits on the nodes there are."""
-    need = {"CPU": runner.cpus, "GPU": runner.gpus, "memory": float(runner.memory_bytes or 0)}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fitting = num_fitting(nodes, need)
-    if fitting < 1:
+    """What was asked for, as far as it fits on the nodes there are, or that come within the time to wait for them."""
+    need, until = _need(runner), time.monotonic() + runner.wait_seconds
+    while (fitting := num_fitting(nodes := _nodes(), need)) < 1:
+        left = until - time.monotonic()
+        if left > 0:
+            time.sleep(min(left, _LOOK_SECONDS))
+            continue
         best = {key: max((node.get(key, 0.0) for node in nodes), default=0.0) for key, amount in need.items() if amount}
+        waited = f" after {runner.wait_for_nodes}" if runner.wait_for_nodes else ""
         raise UserError(
             "runner",
-            f"a candidate needs {_resources(need)}, but the largest node has {_resources(best)}",
-            "lower runner.cpus, runner.gpus or runner.memory",
+            f"a candidate needs {_resources(need)}, but the largest node has {_resources(best)}{waited}",
+            "lower runner.cpus, runner.gpus or runner.memory, or give runner.wait_for_nodes",
         )
     return min(workers, fitting) if workers is not None else fitting
 

@@ -28,7 +28,7 @@ class Session(Protocol):
 
     @property
     def num_slots(self) -> int:
-        """How many candidates run at a time; more can be submitted and wait."""
+        """How many candidates may be in flight now. It changes as nodes join and leave."""
         ...
 
     @property
@@ -50,7 +50,8 @@ class Session(Protocol):
                 work is done in this thread, it cannot be broken off.
 
         Returns:
-            At least one evaluation; [] after the timeout, or at once if nothing is in flight.
+            At least one evaluation; [] after the timeout, at once if nothing is in flight, and when there is room for
+            a candidate where there was none.
         """
         ...
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from nas.space.deployment import Deployment
 from nas.space.network import Cell, Edge, Layer
 
 Links = list[tuple[int, int, str]]  # source, target, what the edge does
@@ -47,6 +48,25 @@ def network_digest(resolution: int | float | None, stages: Iterable[Layer | Cell
             known[id(stage)] = _plain(stage)
         flat.extend(known[id(stage)])
     return digest_of([resolution, flat])
+
+
+def shipped_digest(built: str, trained: str, deployment: Deployment, stage_names: Sequence[str]) -> str:
+    """Digest of a network as it is shipped.
+
+    That of its stages where the deployment is the default. Which share of channels was left says nothing: what was
+    trained and what is built say it all.
+
+    Args:
+        built: digest of the stages that the file holds.
+        trained: digest of what was trained first; empty where it is the same.
+        deployment: canonical.
+        stage_names: one a stage.
+    """
+    if deployment.is_default and not trained:
+        return built
+    precisions = [deployment.of_stage(name) for name in stage_names]
+    alike = precisions[:1] if len(set(precisions)) == 1 else precisions
+    return digest_of(["shipped", built, trained, alike or [deployment.precision], deployment.sparsity])
 
 
 def _plain(stage: Layer | Cell) -> list[object]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from nas.space.draft import MAX_CELL_NODES, MAX_TIMES, NAME, Draft, Place, nearest, shown
+from nas.space.grammar_deploy import DeployTemplate, names_of_stages, read_deploy
 from nas.space.grammar_values import OPERATOR, Definitions, constants_of, read_hole, read_value
 from nas.space.template import (
     CellTemplate,
@@ -28,7 +29,7 @@ from nas.space.template import (
 Entries = Mapping[object, object]
 
 _KINDS = ("op", "sequence", "repeat", "cell", "choose", "use")
-_TOP = ("network", "name", "description", "input", "define")
+_TOP = ("network", "name", "description", "input", "define", "deploy")
 _PAIR = re.compile(r"(\d{1,4})>(\d{1,4})", re.ASCII)
 
 
@@ -41,6 +42,8 @@ class Parsed:
     stages: Stage
     resolution: Value | None
     draft: Draft
+    deploy: DeployTemplate | None = None
+    stage_names: tuple[str, ...] = ()
 
 
 def parse_template(template: object, *, source: str, default_name: str) -> Parsed:
@@ -64,8 +67,18 @@ def parse_template(template: object, *, source: str, default_name: str) -> Parse
     definitions = Definitions(draft, raw.get("define", {}))
     resolution = _read_input(raw["input"], draft, definitions) if "input" in raw else None
     stages = _Stages(draft, definitions).read(raw["network"], Place(key="network"))
+    stage_names = names_of_stages(raw["network"])
+    deploy = read_deploy(raw.get("deploy"), draft, definitions, stage_names=stage_names)
     definitions.check_all_used()
-    return Parsed(name=name, description=description, stages=stages, resolution=resolution, draft=draft)
+    return Parsed(
+        name=name,
+        description=description,
+        stages=stages,
+        resolution=resolution,
+        draft=draft,
+        deploy=deploy,
+        stage_names=stage_names,
+    )
 
 
 def _read_input(raw: object, draft: Draft, definitions: Definitions) -> Value | None:

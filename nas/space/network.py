@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from nas.space.deployment import Deployment
+
 Parameter = bool | int | float | str | tuple["Parameter", ...]
 
 
@@ -53,13 +55,27 @@ class Network:
 
     Attributes:
         resolution: pixels (int), a multiple of the data's resolution (float), or None for the data's own.
-        stages: layers and cells, in order.
-        digest: 16 hexadecimal digits over the canonical form; equal for two networks that are built the same.
+        stages: layers and cells, in order, as they are shipped.
+        digest: 16 hexadecimal digits over the canonical form; equal for two networks that are built the same. A
+            deployment that is not the default counts, and then what is trained first.
+        deployment: how it is shipped, in its canonical form.
+        trained: digest of the wider network that is trained first and then shrunk; empty where there is none.
+        stage_names: of the entry of the template that each stage comes from; empty where it is not known.
     """
 
     resolution: int | float | None
     stages: tuple[Layer | Cell, ...]
     digest: str
+    deployment: Deployment = field(default_factory=Deployment)
+    trained: str = ""
+    stage_names: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precision of each stage."""
+        if not self.deployment.is_mixed:
+            return (self.deployment.precision,) * len(self.stages)
+        return tuple(self.deployment.of_stage(name) for name in self.stage_names)
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the network's input for data of that size, in pixels."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from nas.space.choice import Choice, Condition, implies
 from nas.space.folding import fold_stage
+from nas.space.narrowing import narrowed
 from nas.space.network import Cell, Layer
 from nas.space.template import (
     CellTemplate,
@@ -43,13 +44,15 @@ class Slot:
     choices: tuple[int, ...]
     stage: LayerTemplate | CellTemplate | StageHole | Sequence = field(repr=False, compare=False)
     conditions: tuple[Condition, ...] = field(repr=False)
+    width: Value | None = field(default=None, repr=False, compare=False)
 
     def resolve(self, row: np.ndarray) -> Layer | Cell | None:
-        """What stands here under a canonical ``row`` ``(m,)``, folded; None where nothing does."""
+        """What stands here under a canonical ``row`` ``(m,)``, folded and as wide as it is shipped; None: nothing."""
         stage = self._chosen(row)
         if stage is None:
             return None
-        return fold_stage(cell_at(stage, row) if isinstance(stage, CellTemplate) else layer_at(stage, row))
+        folded = fold_stage(cell_at(stage, row) if isinstance(stage, CellTemplate) else layer_at(stage, row))
+        return folded if folded is None or self.width is None else narrowed(folded, width_at(self.width, row))
 
     def _chosen(self, row: np.ndarray) -> LayerTemplate | CellTemplate | None:
         if any(row[condition.choice] not in condition.when for condition in self.conditions):
@@ -89,15 +92,28 @@ class ResolutionSlot:
         return resolution
 
 
-def slots_of(stage: Stage, choices: Seq[Choice]) -> tuple[Slot, ...]:
-    """All slots of a template in network order. Slots of exclusive options stand one after the other."""
+def width_at(width: Value | None, row: np.ndarray) -> float:
+    """The share of channels that a canonical row ``(m,)`` keeps; 1 where there is no such choice."""
+    share = 1.0 if width is None else value_at(width, row)
+    assert isinstance(share, int | float)
+    return float(share)
+
+
+def slots_of(stage: Stage, choices: Seq[Choice], *, width: Value | None = None) -> tuple[Slot, ...]:
+    """All slots of a template in network order. Slots of exclusive options stand one after the other.
+
+    Args:
+        stage: the template.
+        choices: of the space.
+        width: share of the channels that layers keep; None: all.
+    """
     found: list[Slot] = []
     # A stack of what is still to be cut, last first, with what must hold for it to stand.
     todo: list[tuple[Stage, tuple[Condition, ...]]] = [(stage, ())]
     while todo:
         part, conditions = todo.pop()
         if isinstance(part, LayerTemplate | CellTemplate) or (isinstance(part, StageHole) and _is_single(part)):
-            found.append(_slot(part, conditions, choices))
+            found.append(_slot(part, conditions, choices, width))
         elif isinstance(part, StageHole):
             for k, option in reversed(list(enumerate(part.options))):
                 _push(todo, option, conditions, [Condition(choice=part.choice, when=frozenset({k}))])
@@ -141,7 +157,10 @@ def _is_single(stage: Stage) -> bool:
 
 
 def _slot(
-    stage: LayerTemplate | CellTemplate | StageHole, conditions: tuple[Condition, ...], choices: Seq[Choice]
+    stage: LayerTemplate | CellTemplate | StageHole,
+    conditions: tuple[Condition, ...],
+    choices: Seq[Choice],
+    width: Value | None,
 ) -> Slot:
     # A condition that a later one implies need not be looked at: fewer columns make smaller tables.
     kept = tuple(
@@ -150,4 +169,20 @@ def _slot(
         if not any(implies(choices, strong, weak) for strong in conditions[k + 1 :])
     )
     columns = columns_of(stage).union(condition.choice for condition in kept)
-    return Slot(where=stage.where, choices=tuple(sorted(columns)), stage=stage, conditions=kept)
+    if width is not None and _has_channels(stage):
+        columns |= columns_of(width)
+    else:
+        width = None
+    return Slot(where=stage.where, choices=tuple(sorted(columns)), stage=stage, conditions=kept, width=width)
+
+
+def _has_channels(stage: Stage) -> bool:
+    """Whether a layer in it sets its own number of channels, so that the width has a say."""
+    if isinstance(stage, LayerTemplate):
+        return "channels" in stage.parameters
+    if isinstance(stage, CellTemplate):
+        return any(_has_channels(edge) for _, _, edge in stage.edges)
+    if isinstance(stage, StageHole):
+        return any(_has_channels(option) for option in stage.options)
+    parts = stage.items if isinstance(stage, Sequence) else stage.repetitions
+    return any(_has_channels(part) for part in parts)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,12 +16,15 @@ from numpy.typing import ArrayLike
 from nas.errors import UserError, unknown_name
 from nas.space.architecture import Architecture
 from nas.space.choice import Choice, count_assignments, is_active
+from nas.space.deployment import canonical_deployment
 from nas.space.draft import shown
-from nas.space.folding import digest_of, fold_stage, network_digest
+from nas.space.folding import digest_of, fold_stage, network_digest, shipped_digest
 from nas.space.grammar import parse_template
+from nas.space.grammar_deploy import DeployTemplate
+from nas.space.narrowing import narrowed
 from nas.space.network import Cell, Layer, Network
 from nas.space.slot import ResolutionSlot, Slot, slots_of
-from nas.space.template import Stage, columns_of, plain_form, stages_at
+from nas.space.template import CellTemplate, Sequence, Stage, columns_of, plain_form, stages_at
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,6 +39,9 @@ class SearchSpace:
         choices: the columns of a population, in template order; a parent stands before its children.
         slots: the places where one operator or cell stands, in network order.
         input_resolution: the place of the input resolution.
+        deploy: how networks are shipped; None where the template does not say.
+        stage_names: of the entries of the template's network; empty where that is no list.
+        slot_stages: the entry that each slot belongs to, as a position in ``stage_names``.
     """
 
     name: str
@@ -46,6 +52,9 @@ class SearchSpace:
     slots: tuple[Slot, ...] = field(repr=False)
     input_resolution: ResolutionSlot = field(repr=False)
     _stages: Stage = field(repr=False)
+    deploy: DeployTemplate | None = field(default=None, repr=False)
+    stage_names: tuple[str, ...] = field(default=(), repr=False)
+    slot_stages: tuple[int, ...] = field(default=(), repr=False)
 
     @classmethod
     def from_template(cls, template: Mapping[str, object], *, source: str = "<python>", name: str = "") -> SearchSpace:
@@ -63,17 +72,21 @@ class SearchSpace:
         choices = tuple(parsed.draft.choices)
         columns = () if parsed.resolution is None else tuple(sorted(columns_of(parsed.resolution)))
         resolution = ResolutionSlot(where="input.resolution", choices=columns, value=parsed.resolution)
-        forms = [[choice.name, list(choice.labels), choice.parent, sorted(choice.when)] for choice in choices]
-        resolution_form = None if parsed.resolution is None else plain_form(parsed.resolution)
+        width = None if parsed.deploy is None else parsed.deploy.width
+        entries = _entries(parsed.stages)
+        slots = [slots_of(entry, choices, width=width) for entry in entries]
         return cls(
             name=parsed.name,
             description=parsed.description,
             source=source,
-            digest=digest_of([forms, resolution_form, plain_form(parsed.stages)]),
+            digest=_digest(choices, resolution, parsed.stages, parsed.deploy),
             choices=choices,
-            slots=slots_of(parsed.stages, choices),
+            slots=tuple(slot for own in slots for slot in own),
             input_resolution=resolution,
             _stages=parsed.stages,
+            deploy=parsed.deploy,
+            stage_names=parsed.stage_names if len(parsed.stage_names) == len(entries) else (),
+            slot_stages=tuple(number for number, own in enumerate(slots) for _ in own),
         )
 
     def __eq__(self, other: object) -> bool:
@@ -93,7 +106,7 @@ class SearchSpace:
         return count_assignments(self.choices)
 
     def network(self, row: ArrayLike, *, fold: bool = True) -> Network:
-        """The network that a canonical ``row`` ``(m,)`` asks for.
+        """The network that a canonical ``row`` ``(m,)`` asks for, as it is shipped.
 
         Args:
             row: option indices, -1 exactly where a choice is inactive.
@@ -104,11 +117,60 @@ class SearchSpace:
             UserError: the row is not a canonical row of this space.
         """
         values = self._checked(row)
-        stages = tuple(stages_at(self._stages, values))
-        folded = _folded(stages)
+        stages, folded, names = self._resolved(values)
+        resolution = self.input_resolution.resolve(values)
+        wide = network_digest(resolution, folded)
+        if self.deploy is None:
+            return Network(
+                resolution=resolution, stages=folded if fold else stages, digest=wide, stage_names=names if fold else ()
+            )
+        asked = self.deploy.at(values)
+        kept = tuple(narrowed(stage, asked.width) for stage in folded)
+        built = network_digest(resolution, kept)
+        trained = "" if built == wide else wide
+        deployment = canonical_deployment(asked, names, narrower=built != wide)
+        return Network(
+            resolution=resolution,
+            stages=kept if fold else tuple(narrowed(stage, asked.width) for stage in stages),
+            digest=shipped_digest(built, trained, deployment, names),
+            deployment=deployment,
+            trained=trained,
+            stage_names=names if fold else (),
+        )
+
+    def trained_network(self, row: ArrayLike) -> Network:
+        """What is trained first: `network` at full width, in float32, dense. Raises `UserError` as `network` does."""
+        values = self._checked(row)
+        _, folded, names = self._resolved(values)
         resolution = self.input_resolution.resolve(values)
         digest = network_digest(resolution, folded)
-        return Network(resolution=resolution, stages=folded if fold else stages, digest=digest)
+        return Network(resolution=resolution, stages=folded, digest=digest, stage_names=names)
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What its networks may be shipped in; () where the template leaves that to who exports."""
+        return () if self.deploy is None else self.deploy.precisions
+
+    @cached_property
+    def file_columns(self) -> tuple[int, ...]:
+        """The choices that decide what becomes of a network, and nothing of what is built."""
+        kept = self.undeployed.num_choices
+        return tuple(range(kept, self.num_choices))
+
+    @cached_property
+    def undeployed(self) -> SearchSpace:
+        """The space of what is built, whatever file becomes of it: without the choices of precision and sparsity.
+
+        Its rows are the first columns of those of this space. It is the space itself where there is nothing to leave
+        out; its digest is that of the same template without those two keys.
+        """
+        deploy = self.deploy
+        if deploy is None or (deploy.precision is None and not deploy.stages and deploy.sparsity is None):
+            return self
+        choices = self.choices[: deploy.num_built]
+        width = None if deploy.width is None else DeployTemplate(width=deploy.width, num_built=deploy.num_built)
+        digest = _digest(choices, self.input_resolution, self._stages, width)
+        return replace(self, choices=choices, deploy=width, digest=digest)
 
     def architecture(self, row: ArrayLike) -> Architecture:
         """Row, readable choices and digest of the network. Raises `UserError` as `network` does."""
@@ -148,6 +210,20 @@ class SearchSpace:
                 raise UserError(where, rule)
         return row
 
+    def _resolved(
+        self, values: np.ndarray
+    ) -> tuple[tuple[Layer | Cell, ...], tuple[Layer | Cell, ...], tuple[str, ...]]:
+        """All stages, the folded ones that are left, and the names of the entries that these come from."""
+        cells: dict[CellTemplate, Cell] = {}
+        parts = [tuple(stages_at(entry, values, cells)) for entry in _entries(self._stages)]
+        names = self.stage_names or ("",) * len(parts)
+        stages = tuple(stage for part in parts for stage in part)
+        folded = _folded(stages)
+        sources = [name for name, part in zip(names, parts, strict=True) for _ in part]
+        left = [(stage, name) for stage, name in zip(folded, sources, strict=True) if stage is not None]
+        kept_names = tuple(name for _, name in left) if self.stage_names else ()
+        return stages, tuple(stage for stage, _ in left), kept_names
+
     def _checked(self, row: ArrayLike) -> np.ndarray:
         values = np.asarray(row)
         if values.shape != (self.num_choices,) or values.dtype.kind not in "iu":
@@ -164,13 +240,27 @@ class SearchSpace:
         return values
 
 
-def _folded(stages: tuple[Layer | Cell, ...]) -> tuple[Layer | Cell, ...]:
+def _entries(stages: Stage) -> tuple[Stage, ...]:
+    """The entries of the template's network; all of it where it is no list."""
+    return stages.items if isinstance(stages, Sequence) else (stages,)
+
+
+def _digest(
+    choices: tuple[Choice, ...], resolution: ResolutionSlot, stages: Stage, deploy: DeployTemplate | None
+) -> str:
+    forms = [[choice.name, list(choice.labels), choice.parent, sorted(choice.when)] for choice in choices]
+    resolution_form = None if resolution.value is None else plain_form(resolution.value)
+    parts = [forms, resolution_form, plain_form(stages)]
+    return digest_of(parts if deploy is None else [*parts, deploy.plain_form()])
+
+
+def _folded(stages: tuple[Layer | Cell, ...]) -> tuple[Layer | Cell | None, ...]:
     # One cell genotype often stands in many places, as one object: it is folded once.
     known: dict[int, Layer | Cell | None] = {}
     for stage in stages:
         if id(stage) not in known:
             known[id(stage)] = fold_stage(stage)
-    return tuple(left for stage in stages if (left := known[id(stage)]) is not None)
+    return tuple(known[id(stage)] for stage in stages)
 
 
 def _option_of(choice: Choice, given: object, where: str) -> int:

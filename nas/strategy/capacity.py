@@ -19,7 +19,7 @@ from nas.problem.metrics import METRICS
 from nas.space.moves import mutate
 from nas.strategy.novelty import draw
 from nas.strategy.problem import Population, Screening, SearchProblem
-from nas.strategy.surrogate.features import everyone, is_small, logarithms, views_of
+from nas.strategy.surrogate.features import everyone, figures_of_built, is_small, logarithms, views_of
 from nas.strategy.surrogate.live_graph import live_size
 
 Floats = NDArray[np.float64]
@@ -112,6 +112,7 @@ def capacity_of(problem: SearchProblem, rows: Population, figures: dict[str, Flo
     """
     views = views_of(problem.described)
     pushed = {objective.key for objective in problem.objectives}
+    figures = figures_of_built(problem.described, figures)
     told = {key: values for key, values in figures.items() if key not in pushed and key.split(".")[0] not in OF_DEVICE}
     signals = [np.log1p(live_size(view, rows)) for view in views] or [logarithms(values) for values in told.values()]
     varied = [(signal - signal.mean()) / signal.std() for signal in signals if len(signal) and signal.std() > 1e-9]

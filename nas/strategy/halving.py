@@ -1,6 +1,7 @@
 """Asynchronous successive halving for several objectives: who is judged more thoroughly, and when.
 
-Responsible for promotions between fidelities, and for what may be compared with what. Strategies propose architectures
+Responsible for the rungs, for who is best on one, and for what may be compared with what; `nas.strategy.ladder` keeps
+count while a search goes on. Strategies propose architectures
 for the lowest rung; whatever is among the best ``1 / eta`` of a rung is judged again on the next, without waiting for
 the rung to fill [Li2020]. Best is meant as in evolutionary search: by non-dominated rank, then by what a member adds to
 the hypervolume of its front, as [Schmucker2021] found good for promotions.
@@ -17,15 +18,13 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.problem.evaluation import Candidate, Evaluation, Fidelity
-from nas.problem.front import cost_matrix, hypervolume, pareto_rank
-from nas.problem.goals import Objective
+from nas.problem.evaluation import Evaluation, Fidelity
+from nas.problem.front import hypervolume, pareto_rank
 from nas.problem.history import History
 
 _BEYOND = 1.1  # the reference point, in ranges of the rung from its best values
@@ -56,46 +55,6 @@ class Halving:
     def expected(self, num_architectures: int) -> tuple[int, ...]:
         """How many evaluations each rung gets if the best of it stay the best; a little more in truth."""
         return tuple(num_architectures // self.eta**rung for rung in range(len(self.rungs)))
-
-    def promotions(
-        self,
-        objectives: Sequence[Objective],
-        history: History,
-        running: Sequence[Candidate],
-        n: int,
-        *,
-        barred: Set[str] = frozenset(),
-    ) -> list[tuple[Candidate, Fidelity]]:
-        """Up to ``n`` candidates to judge at a higher fidelity, those nearest to the top first.
-
-        Args:
-            objectives: what is better.
-            history: what is known.
-            running: what is being judged.
-            n: free slots.
-            barred: digests that are not promoted, whatever they reach.
-
-        What failed or was stopped is never promoted, and nothing is tried twice at one fidelity.
-        """
-        found: list[tuple[Candidate, Fidelity]] = []
-        taken = set(barred)
-        for rung in reversed(range(len(self.rungs) - 1)):
-            higher = self.rungs[rung + 1]
-            # Failed ones count as promoted: a second try would fail again. So does what runs anywhere else.
-            done = {e.candidate.architecture.digest for e in history if e.candidate.fidelity == higher}
-            done |= {candidate.architecture.digest for candidate in running} | taken
-            for candidate in self._best(objectives, history, self.rungs[rung]):
-                if len(found) < n and candidate.architecture.digest not in done:
-                    found.append((candidate, higher))
-                    taken.add(candidate.architecture.digest)
-        return found
-
-    def _best(self, objectives: Sequence[Objective], history: History, fidelity: Fidelity) -> list[Candidate]:
-        """The best ``1 / eta`` of a rung, best first."""
-        members = at_fidelity(history, fidelity)
-        quota = len(members) // self.eta
-        places = order_by_contribution(cost_matrix(members, objectives), quota) if quota else ()
-        return [members[int(place)].candidate for place in places]
 
 
 def at_fidelity(history: History, fidelity: Fidelity) -> History:

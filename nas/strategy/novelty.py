@@ -41,14 +41,14 @@ def select_new(
     if n > 0:
         pending = np.asarray(pending, dtype=np.int16).reshape(len(pending), width)
         row_keys = {row.tobytes() for row in pending}
-        digests = {problem.space.architecture(row).digest for row in pending}
+        digests = {problem.digest(row) for row in pending}
         for batch in batches:
             for row in _feasible(problem, batch):
                 key = row.tobytes()
                 if key in row_keys or key in history.row_keys:
                     continue
                 row_keys.add(key)
-                digest = problem.space.architecture(row).digest
+                digest = problem.digest(row)
                 if digest in digests or digest in history.digests:
                     continue
                 digests.add(digest)

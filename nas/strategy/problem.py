@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from nas.problem.history import History
 from nas.space.space import SearchSpace
 
 Population = NDArray[np.int16]
+_REMEMBERED = 1 << 14  # digests; more than ever are pending at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,19 @@ class SearchProblem:
     def described(self) -> SearchSpace:
         """The space whose networks describe the rows."""
         return self.space if self.structure is None else self.structure
+
+    def digest(self, row: Population) -> str:
+        """Of the network of a canonical row (m,). Remembered: the same rows are pending for many proposals."""
+        key = row.tobytes()
+        if key not in self._digests:
+            if len(self._digests) >= _REMEMBERED:
+                self._digests.clear()
+            self._digests[key] = self.space.architecture(row).digest
+        return self._digests[key]
+
+    @cached_property
+    def _digests(self) -> dict[bytes, str]:
+        return {}
 
 
 class SearchStrategy(Protocol):

@@ -82,6 +82,12 @@ class TrainingImages:
         mixed = images.mul(weight).add_(images[partners], alpha=1 - weight)
         return Batch(images=mixed, labels=labels, mixed_labels=labels[partners], weight=weight)
 
+    def plain(self, indices: NDArray[np.int64]) -> Tensor:
+        """The images at ``indices`` as they are: ``(b, c, h, w)`` float32, normalised."""
+        (height, width), (top, left) = self.size, self.margin
+        pixels = self.padded[torch.from_numpy(indices).to(self.labels.device)]
+        return self.task.normalise(pixels[:, top : top + height, left : left + width])
+
     def _places(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """``(count, h)`` rows and ``(count, w)`` columns of the padded images that make up each new image."""
         rows, columns = (

@@ -35,6 +35,7 @@ class Progress:
         num_averaged: updates of the moving average.
         loss_scale: of float16 training; 1 otherwise.
         train_losses: mean loss of each epoch.
+        method: digest of the rules and of the teacher; empty where there are none.
     """
 
     epochs: int
@@ -44,10 +45,12 @@ class Progress:
     num_averaged: int
     loss_scale: float
     train_losses: tuple[float, ...]
+    method: str = ""
 
     def continues(self, other: Progress) -> bool:
-        """Whether both belong to one training: same seed, recipe and data."""
-        return (self.seed, self.recipe, self.data) == (other.seed, other.recipe, other.data)
+        """Whether both belong to one training: same seed, recipe, data and method."""
+        mine, its = ((each.seed, each.recipe, each.data, each.method) for each in (self, other))
+        return mine == its
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

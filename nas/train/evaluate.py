@@ -6,6 +6,7 @@ recorded evaluation.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -33,6 +34,8 @@ from nas.train.recipe import Recipe
 from nas.train.task import ImageClassification
 from nas.train.torch_settings import seeded
 from nas.train.weights import save_weights
+
+_events = logging.getLogger("nas.candidate")  # see nas.run.candidate_log
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,6 +116,7 @@ class TrainingEvaluate:
         except HopelessError as error:
             return _evaluation(candidate, "stopped", start=start, error=str(error), curve=error.curve)
         except Exception as error:  # a custom operator may raise anything, and torch for lack of memory
+            _events.info("raised", exc_info=True)
             return _evaluation(candidate, "failed", start=start, error=one_line(error))
         return self.complete(candidate, trained, start=start)
 

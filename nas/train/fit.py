@@ -5,6 +5,9 @@ Responsible for the loop over epochs and steps, and for stopping it: at divergen
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -14,21 +17,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from nas.errors import UserError
 from nas.problem.evaluation import Fidelity
 from nas.train.augmentation import Batch, TrainingImages, training_images
 from nas.train.checkpoint import Progress, Trainee, read_progress, restore_checkpoint, save_checkpoint
+from nas.train.compression.distillation import Distillation
+from nas.train.compression.lessons import Lessons, lessons_of
 from nas.train.curves_watch import HopelessError, watch
 from nas.train.data.images import SplitName
 from nas.train.ema import MovingAverage
 from nas.train.judge import judge
 from nas.train.optimiser import learning_rate, make_optimiser
 from nas.train.recipe import Precision, Recipe
+from nas.train.rules import ActiveRule, TrainingRule
 from nas.train.task import ImageClassification, Size
 from nas.train.torch_settings import one_thread, seeded
 
+_events = logging.getLogger("nas.candidate")  # see nas.run.candidate_log
 _CHECK_EVERY = 16  # steps between looks at the loss: each look waits for the device
 _DTYPES: dict[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -78,6 +86,8 @@ def fit(
     device: str = "cpu",
     watched: bool = False,
     stop_below: Sequence[float] = (),
+    rules: Sequence[TrainingRule] = (),
+    teacher: Distillation | None = None,
 ) -> Fit:
     """Train a module in place and judge it; afterwards it holds the judged weights, in evaluation mode.
 
@@ -94,14 +104,17 @@ def fit(
         judge_on: the split that the metrics are of.
         input_size: height and width that the network takes; None: the data's own.
         checkpoint: file that is written after each epoch, and gone on from where it holds a training with the same
-            seed, recipe and data and no more epochs than wanted (with more, it is neither used nor overwritten).
-            Epochs at another resolution or share of the data count as epochs. An interrupted training that is gone
-            on with gives what it would have given; one that goes on from *fewer planned* epochs does not give
-            what a training in one go would have (see `nas.train.optimiser.learning_rate`).
+            seed, recipe, data, rules and teacher and no more epochs than wanted (with more, it is neither used nor
+            overwritten). Epochs at another resolution or share of the data count as epochs. An interrupted training
+            that is gone on with gives what it would have given; one that goes on from *fewer planned* epochs does not
+            give what a training in one go would have (see `nas.train.optimiser.learning_rate`).
         deadline: of `time.monotonic`; checked at each step.
         device: torch's name of it; on ``cuda`` in the precision of the recipe.
         watched: keep the accuracy after each epoch. It changes nothing of the training.
         stop_below: accuracy of each epoch, from the first, below which to stop; it has the training watched.
+        rules: what else happens at each step, in this order: weights that stay zero, ranges that settle.
+        teacher: whom to learn from besides the labels, and how much. It costs a pass forward of the teacher a step,
+            but for scores of images that are never augmented, which are asked for once.
 
     Raises:
         HopelessError: the accuracy fell below that; the epoch is in the checkpoint.
@@ -114,29 +127,37 @@ def fit(
     size = scaled_size(input_size or task.input_shape[1:], fidelity.resolution)
     with one_thread():
         module.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = training_images(task, recipe, size=size, data_share=fidelity.data_share, device=target)
+        lessons = lessons_of(module, teacher, images, seed=seed) if teacher is not None else None
         training = _Training(
-            trainee=_trainee(module, recipe),
-            images=training_images(task, recipe, size=size, data_share=fidelity.data_share, device=target),
+            trainee=_trainee(module if lessons is None else lessons.pupil, recipe),
+            images=images,
             recipe=recipe,
             seed=seed,
             epochs=fidelity.epochs,
             deadline=math.inf if deadline is None else deadline,
             scaler=torch.amp.GradScaler(target.type, enabled=_half(recipe, target) == torch.float16),
+            method=_method(rules, teacher),
+            lessons=lessons,
         )
         saved = training.saved(checkpoint)
         further = saved is not None and saved.epochs > fidelity.epochs
         losses = training.resume(checkpoint, saved) if checkpoint and saved and not further else []
         resumed = len(losses)
         curve = _Curve(training, judge_on, size, stop_below) if watched or stop_below else None
+        active = training.start(rules, module, done=resumed * training.steps)
         for epoch in range(resumed, fidelity.epochs):
-            losses.append(training.epoch(epoch))
+            losses.append(training.epoch(epoch, active))
             training.check(epoch, losses[-1])
+            _events.info("epoch", extra={"fields": {"epoch": epoch + 1, "epochs": fidelity.epochs, "loss": losses[-1]}})
             if checkpoint is not None and not further:
                 save_checkpoint(checkpoint, training.trainee, training.progress(losses))
             if curve is not None and epoch + 1 < fidelity.epochs:
                 curve.judge(epoch)
         if training.trainee.average is not None:
-            module.load_state_dict(training.trainee.average.state)
+            training.trainee.module.load_state_dict(training.trainee.average.state)
+        for rule in active:
+            rule.finish()
         metrics = judge(module, task, judge_on, input_size=size, device=device)
     if not math.isfinite(metrics["loss"]):
         raise DivergenceError(f"the outputs on the {judge_on} split are not finite")
@@ -164,14 +185,25 @@ class _Training:
     epochs: int
     deadline: float
     scaler: torch.amp.GradScaler
+    method: str
+    lessons: Lessons | None
 
-    def epoch(self, epoch: int) -> float:
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return max(1, round(len(self.images) / self.recipe.batch_size))
+
+    def start(self, rules: Sequence[TrainingRule], module: nn.Module, *, done: int) -> list[ActiveRule]:
+        """Has the rules begin, after ``done`` steps."""
+        return [rule.start(module, steps=self.epochs * self.steps, done=done) for rule in rules]
+
+    def epoch(self, epoch: int, rules: Sequence[ActiveRule]) -> float:
         """Train for one epoch; the mean loss over its images."""
         entropy = np.random.SeedSequence([self.seed, epoch])
         rng = np.random.default_rng(entropy)
         device = self.images.labels.device
         order = rng.permutation(len(self.images))
-        steps = max(1, round(len(order) / self.recipe.batch_size))
+        steps = self.steps
         total = torch.zeros((), device=device)
         self.trainee.module.train()
         with seeded(int(entropy.generate_state(1, np.uint64)[0]), device):
@@ -179,18 +211,27 @@ class _Training:
                 if time.monotonic() > self.deadline:
                     raise DeadlineError(f"the time was over in epoch {epoch + 1} of {self.epochs}")
                 rate = learning_rate(self.recipe, step=epoch * steps + step, steps_per_epoch=steps, epochs=self.epochs)
-                loss = self._step(self.images.batch(indices, rng), rate)
+                loss = self._step(self._loss_of(indices, self.images.batch(indices, rng)), rate)
+                for rule in rules:
+                    rule.after_step(epoch * steps + step + 1)
+                if self.trainee.average is not None:
+                    self.trainee.average.update()
                 if step % _CHECK_EVERY == 0 and not math.isfinite(loss.item()):
                     raise DivergenceError(f"the loss is {loss.item()} at step {step + 1} of epoch {epoch + 1}")
                 total += loss * len(indices)
         return total.item() / len(order)
 
-    def _step(self, batch: Batch, rate: float) -> torch.Tensor:
+    def _loss_of(self, indices: NDArray[np.int64], batch: Batch) -> Tensor:
+        smoothing = self.recipe.label_smoothing
+        with _autocast(self.recipe, batch.images.device):
+            if self.lessons is not None:
+                return self.lessons.loss(indices, batch, smoothing)
+            return batch.loss(self.trainee.module(batch.images), smoothing)
+
+    def _step(self, loss: Tensor, rate: float) -> Tensor:
         trainee, recipe = self.trainee, self.recipe
         for group in trainee.optimiser.param_groups:
             group["lr"] = rate
-        with _autocast(recipe, batch.images.device):
-            loss = batch.loss(trainee.module(batch.images), recipe.label_smoothing)
         trainee.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if recipe.clip_norm is not None:
@@ -198,8 +239,6 @@ class _Training:
             nn.utils.clip_grad_norm_(trainee.module.parameters(), recipe.clip_norm)
         self.scaler.step(trainee.optimiser)
         self.scaler.update()
-        if trainee.average is not None:
-            trainee.average.update()
         return loss.detach()
 
     def check(self, epoch: int, loss: float) -> None:
@@ -207,7 +246,12 @@ class _Training:
         if not math.isfinite(loss):
             raise DivergenceError(f"the loss of epoch {epoch + 1} is {loss}")
         guessing = math.log(self.images.task.num_classes)
-        if epoch + 1 > self.recipe.warmup_epochs and loss > self.recipe.divergence_factor * guessing:
+        # What a teacher adds to the loss has no such scale.
+        if (
+            self.lessons is None
+            and epoch + 1 > self.recipe.warmup_epochs
+            and loss > self.recipe.divergence_factor * guessing
+        ):
             raise DivergenceError(
                 f"the loss of epoch {epoch + 1} is {loss:.3g}, more than {self.recipe.divergence_factor:g} times"
                 f" that of guessing ({guessing:.3g})"
@@ -223,6 +267,7 @@ class _Training:
             num_averaged=0 if self.trainee.average is None else self.trainee.average.num_updates,
             loss_scale=float(self.scaler.get_scale()),
             train_losses=tuple(losses),
+            method=self.method,
         )
 
     def saved(self, checkpoint: Path | None) -> Progress | None:
@@ -263,6 +308,11 @@ def _trainee(module: nn.Module, recipe: Recipe) -> Trainee:
         optimiser=make_optimiser(module, recipe),
         average=MovingAverage(module, recipe.ema_decay) if recipe.ema_decay > 0 else None,
     )
+
+
+def _method(rules: Sequence[TrainingRule], teacher: Distillation | None) -> str:
+    parts = [rule.digest for rule in rules] + ([teacher.digest] if teacher is not None else [])
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16] if parts else ""
 
 
 def _device(name: str) -> torch.device:

@@ -100,6 +100,11 @@ class Recipe:
             raise UserError("recipe.nesterov", "must be false without momentum, got true with momentum 0")
 
     @property
+    def is_random(self) -> bool:
+        """Whether images are changed at random, so that none comes twice the same."""
+        return self.shift > 0 or self.flip or self.cutout > 0 or self.mixup > 0
+
+    @property
     def digest(self) -> str:
         """16 hexadecimal digits over all fields; checkpoints of another recipe are not gone on from."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]

@@ -83,7 +83,10 @@ def _quickly_in_the_workplace(model: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(model.parents[3])
 
 
-def test_a_file_gives_a_table_and_a_page(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_gives_a_table_and_a_page(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # narrower, columns are left out
     page = tmp_path / "p.html"
     assert main(["profile", str(model / "model.fp32.onnx"), f"out={page}"]) == 0
     out = capsys.readouterr().out

@@ -14,6 +14,7 @@ from nas.deploy import quantise as module_under_test
 from nas.deploy.export import export_onnx
 from nas.deploy.files import torch_logits
 from nas.deploy.judge import judge_file
+from nas.deploy.precision import calibration
 from nas.deploy.quantise import host_activations, quantise
 from nas.deploy.records import Samples, TrainedNetwork
 from nas.errors import UserError
@@ -86,7 +87,7 @@ def test_ranges_are_those_of_all_images_in_whatever_order_and_batches(
     images = samples.calibration[:60]
     quantise(path_float32, tmp_path / "a.onnx", images)
     quantise(path_float32, tmp_path / "b.onnx", images[::-1])
-    monkeypatch.setattr(module_under_test, "_MAX_BATCH", 1)
+    monkeypatch.setattr(calibration, "_MAX_BATCH", 1)
     quantise(path_float32, tmp_path / "c.onnx", images)
     quantise(path_float32, tmp_path / "d.onnx", images[:1])
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
@@ -96,7 +97,7 @@ def test_ranges_are_those_of_all_images_in_whatever_order_and_batches(
 
 @given(count=st.integers(1, 400))
 def test_calibration_batches_are_equal_bounded_and_hold_every_image_once(count: int) -> None:
-    reader = module_under_test._Reader(np.arange(count, dtype=np.float32).reshape(-1, 1, 1, 1))
+    reader = calibration.Reader(np.arange(count, dtype=np.float32).reshape(-1, 1, 1, 1), "input")
     batches = []
     while (feeds := reader.get_next()) is not None:
         batches.append(feeds["input"])
@@ -142,7 +143,7 @@ def test_an_unknown_sign_is_refused(path_float32: Path, samples: Samples) -> Non
 @pytest.mark.parametrize(
     ("images", "rule"),
     [
-        (np.zeros((0, 1, 12, 12), np.float32), "must be images"),
+        (np.zeros((0, 1, 12, 12), np.float32), "must hold at least one image, got none"),
         (np.zeros((4, 1, 8, 8), np.float32), r"must be images \(n, 1, 12, 12\), got \(4, 1, 8, 8\)"),
         (np.full((4, 1, 12, 12), np.nan, np.float32), "must be finite"),
     ],

@@ -90,7 +90,7 @@ def test_every_figure_of_a_shipped_card_has_a_source_that_can_be_looked_up(name:
         ("name: bad\nthread: 1\n", "device.yaml: thread: no field named 'thread'; did you mean threads"),
         ("name: bad\nthreads: 0\n", "device.yaml: threads: must be a whole number of at least 1, got 0"),
         ("name: bad\nbatch: true\n", "device.yaml: batch: must be a whole number"),
-        ("name: bad\nprecision: int4\n", "device.yaml: precision: no precision named 'int4'"),
+        ("name: bad\nprecision: int2\n", "device.yaml: precision: no precision named 'int2'"),
         ("name: bad\nruntime: tensorrt\n", "device.yaml: runtime: no runtime named 'tensorrt'"),
         ("name: other\n", "device.yaml: name: must be the name of the card's folder, 'bad', got 'other'"),
         ("name: 3\n", "device.yaml: name: must be text, got 3"),

@@ -152,3 +152,18 @@ def test_a_million_estimates_take_less_than_a_second() -> None:
     started = time.process_time()
     estimate.predict_ms(rows)
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "activations", "weights", "products"),
+    [("float16", 2, 2, 2), ("int8", 1, 1, 1), ("int8-dynamic", 4, 1, 1), ("int4", 1, 1, 0.625)],
+)
+def test_bytes_are_those_of_the_files_of_a_precision(
+    precision: str, activations: float, weights: float, products: float
+) -> None:
+    names = ("conv.activation_bytes", "conv.weight_bytes", "linear.weight_bytes", "fused_hardswish.activation_bytes")
+    floats, found = (terms(names, CPU, name)[:, 3] for name in ("float32", precision))  # type: ignore[arg-type]
+    np.testing.assert_allclose(4 * found[:3] / floats[:3], [activations, weights, products])
+    # A float32 convolution takes its activation in; in 8 bits that is a kernel of its own.
+    assert floats[3] == 0
+    assert (found[3] > 0) == (precision != "float16")

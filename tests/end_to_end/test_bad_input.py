@@ -42,7 +42,7 @@ FIELDS = [
     ("+foo=1", "foo: no field named 'foo'; Known: allow, budget"),
     ("+spase=resnet-tiny", "spase: no field named 'spase'; did you mean space?"),
     ("+run.foo=1", "run.foo: no field of run named 'foo'"),
-    ("+budget.power=1W", "budget.power: no metric named 'power'; Known: accuracy, energy, flash, latency"),
+    ("+budget.power=1W", "budget.power: no metric named 'power'; Known: accuracy, compressed, energy, flash, latency"),
     ("+seed=3", "seed: is there already"),
     ("~seed", "seed: must be there"),
     ("seed", "argument 'seed': is not of the form field=value"),
@@ -73,7 +73,7 @@ FIELDS = [
     ("run=3", "run: must be a group of fields, got 3"),
     ("calibration.samples=3", "calibration.samples: must be a whole number of at least 12, got 3"),
     ("recipe.optimiser=adma", "recipe.optimiser: no optimiser named 'adma'; did you mean adamw?"),
-    ("deploy.precisions=[float64]", "deploy.precisions: ", "did you mean float32?"),
+    ("deploy.precisions=[float64]", "deploy.precisions: ", "did you mean float16?"),
     ("runner.memory=4s", "runner.memory: must be in a unit of bytes"),
     ("runner.address=nowhere", "runner.address: must be 'auto' or host:port, got 'nowhere'"),
     ("runner.address=127.0.0.1:1", "runner.address: no Ray cluster answers at 127.0.0.1:1", "address=null"),
@@ -119,7 +119,7 @@ def test_a_wrong_argument_is_refused_before_anything_is_spent(filled: Here, case
     [
         ("serch", "nas: no command named 'serch'; did you mean search? Known: calibrate, devices, "),
         ("spaces extra", "nas spaces: must have no arguments, got extra"),
-        ("verify", "nas verify: must be given a folder"),
+        ("verify", "nas verify: must be given a bundle or a folder"),
         ("verify nowhere", "nowhere: must be a model folder, but has no manifest.json"),
     ],
 )

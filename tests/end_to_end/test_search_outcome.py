@@ -44,7 +44,8 @@ def front(finished: Finished) -> pd.DataFrame:
 
 def test_the_run_folder_holds_what_the_contract_says_and_nothing_else(finished: Finished, front: pd.DataFrame) -> None:
     names = {path.name for path in finished.run.iterdir()}
-    assert names - {".lock"} == {"manifest.json", "history.jsonl", "front.csv", "report.html", "models"}
+    contract = {"manifest.json", "history.jsonl", "status.json", "logs", "front.csv", "report.html", "models"}
+    assert names - {".lock"} == contract
     assert {path.name for path in (finished.run / "models").iterdir()} == set(front["digest"])
     for model in (finished.run / "models").iterdir():
         assert {path.name for path in model.iterdir()} == {

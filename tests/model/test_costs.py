@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nas.model.build import build
-from nas.model.costs import FILE_BYTES, OPERATION_BYTES, module_costs, network_costs
+from nas.model.costs import module_costs, network_costs
 from nas.model.features import FEATURE_NAMES, add_features, feature_kind
+from nas.model.file_costs import FILE_BYTES, OPERATION_BYTES
 from nas.model.fusion import Kernel, fuse, peak_bytes
 from nas.model.layer_table import LayerRow, LayerTable
 from nas.model.trace import trace

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folder_example import HOSTILE, write_run_folder
 
-from nas.report import profile_page
+from nas.report import comparison_page, profile_page
 from nas.report.page import json_for_script
 from nas.report.payload import build_payload
 from nas.report.records import read_run
@@ -120,7 +120,8 @@ def test_scripts_never_parse_text_as_markup_or_code() -> None:
 def test_every_asset_is_used() -> None:
     found = {path.name for path in (files("nas.report") / "assets").iterdir()}
     profile = {*profile_page.SCRIPTS, *profile_page.STYLES, "profile.html"}
-    assert found == {*SCRIPTS, *STYLES, "template.html"} | profile
+    comparison = {*comparison_page.SCRIPTS, *comparison_page.STYLES, "comparison.html"}
+    assert found == {*SCRIPTS, *STYLES, "template.html"} | profile | comparison
 
 
 def test_braces_in_the_runs_strings_are_left_alone() -> None:

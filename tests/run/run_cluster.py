@@ -1,4 +1,4 @@
-"""A cluster of two nodes on this machine, one of which is lost while a search's candidates run on both.
+"""A cluster of two nodes on this machine: one is lost while a search's candidates run on both, and another one joins.
 
 `run_cluster.py FOLDER`: a module is written there that only this process can import; for a process of its own. Prints
 one JSON object.
@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from ray.cluster_utils import Cluster
@@ -19,6 +20,8 @@ from nas.errors import UserError
 from nas.problem.evaluation import Evaluation
 from nas.run.ray_runner import RayRunner
 from nas.run.runner import Work
+
+LONGEST = 100.0  # seconds
 
 SHIPPED = """
 import os, time
@@ -47,19 +50,31 @@ def lose(node: object) -> None:
 def main(folder: Path) -> dict[str, object]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100_000_000})
     second = cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
+    third = None
     cluster.wait_for_nodes()
     work = work_that_is_shipped(folder)
     evaluations: list[Evaluation] = []
-    with RayRunner(address=cluster.address).start(modules=["shipped_work"]) as workers:
-        num_slots = workers.num_slots
-        with workers.open(work) as session:
-            for index in range(10):
-                session.submit(candidate_of(index))
-            while session.in_flight:
-                evaluations += session.wait()
-                if len(evaluations) >= 4 and second is not None:
-                    lose(second)
-                    second = None
+    seen: list[int] = []
+    submitted = 0
+    with (
+        RayRunner(address=cluster.address).start(modules=["shipped_work"]) as workers,
+        workers.open(work) as session,
+    ):
+        until = time.monotonic() + LONGEST
+        # As a search does: what is in flight follows the nodes that there are.
+        while (len(evaluations) < 10 or seen != [2, 1, 2]) and time.monotonic() < until:
+            seen += [session.num_slots] if seen[-1:] != [session.num_slots] else []
+            while len(session.in_flight) < session.num_slots:
+                session.submit(candidate_of(submitted))
+                submitted += 1
+            evaluations += session.wait()
+            if len(evaluations) >= 4 and second is not None:
+                lose(second)
+                second = None
+            if seen == [2, 1] and third is None:
+                third = cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
+        while session.in_flight:
+            evaluations += session.wait()
     refused = ""
     try:
         RayRunner(address=cluster.address, gpus=1).start()
@@ -67,7 +82,8 @@ def main(folder: Path) -> dict[str, object]:
         refused = str(error)
     cluster.shutdown()
     return {
-        "num_slots": num_slots,
+        "num_slots": seen,
+        "submitted": submitted,
         "statuses": [evaluation.status for evaluation in evaluations],
         "indices": sorted(evaluation.candidate.index for evaluation in evaluations),
         "processes": len({evaluation.metrics.get("process") for evaluation in evaluations}),

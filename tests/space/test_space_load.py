@@ -13,6 +13,9 @@ FOLDER = resource_folder("search_spaces")
 SHIPPED = {
     # resolution, stem, activation; three stages of a width and one to three blocks of 2 * 4 * 2; the head
     "mobilenet-tiny": 3 * 3 * 2 * (4 * (16 + 16**2 + 16**3)) ** 3 * (1 + 3),
+    # resolution, stem, head; stage1 of two widths and up to two blocks, stages 2 and 3 of three widths and up to three;
+    # width and precision of the file
+    "mobilenet-tiny-joint": 3 * 2 * 4 * (2 * (16 + 16**2)) * (3 * (16 + 16**2 + 16**3)) ** 2 * 3 * 2,
     "nasbench-macro": 3**8,
     "nasbench201": 5**6,
     # stem's width and kernel; three stages of a width and one to three blocks, basic (2) or bottleneck (2 * 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -16,6 +17,7 @@ from nas.problem.goals import objectives_from
 from nas.problem.history import History
 from nas.space.architecture import Architecture
 from nas.space.space import SearchSpace
+from nas.strategy import ladder as ladder_module
 from nas.strategy.fidelities import AllFidelities, OneRung, fitted_to
 from nas.strategy.halving import (
     Halving,
@@ -26,6 +28,7 @@ from nas.strategy.halving import (
     rungs_of,
     with_stopped,
 )
+from nas.strategy.ladder import Ladder
 from nas.strategy.problem import Population, Screening, SearchProblem
 from nas.strategy.random_search import RandomSearch
 from nas.strategy.surrogate.strategy import Surrogate
@@ -56,40 +59,51 @@ def judged(
     return Evaluation(candidate=candidate, status=status, metrics=metrics, curve=curve)
 
 
+def promotions(
+    halving: Halving,
+    history: History,
+    running: Sequence[Candidate],
+    n: int,
+    *,
+    barred: Set[str] = frozenset(),
+) -> list[tuple[Candidate, Fidelity]]:
+    return Ladder(halving, OBJECTIVES, barred=barred, history=history).promotions(running, n)
+
+
 def rows(found: list[tuple[Candidate, Fidelity]]) -> list[tuple[int, Fidelity]]:
     return [(candidate.architecture.row[0], fidelity) for candidate, fidelity in found]
 
 
 def test_the_best_third_of_a_rung_is_promoted_without_waiting_for_more() -> None:
     history = History([judged(k, 0.5 + 0.1 * k, 1.0) for k in range(3)])
-    assert rows(LADDER.promotions(OBJECTIVES, history, (), 4)) == [(2, MIDDLE)]
-    assert LADDER.promotions(OBJECTIVES, History(list(history)[:2]), (), 4) == []
+    assert rows(promotions(LADDER, history, (), 4)) == [(2, MIDDLE)]
+    assert promotions(LADDER, History(list(history)[:2]), (), 4) == []
 
 
 def test_promotions_go_to_the_higher_rung_first() -> None:
     low = [judged(k, 0.5 + 0.01 * k, 1.0) for k in range(12)]
     middle = [judged(k, 0.7 + 0.01 * k, 1.0, fidelity=MIDDLE) for k in (9, 10, 11)]
-    found = rows(LADDER.promotions(OBJECTIVES, History([*low, *middle]), (), 2))
+    found = rows(promotions(LADDER, History([*low, *middle]), (), 2))
     assert found == [(11, HIGH), (8, MIDDLE)]
 
 
 def test_nothing_is_promoted_twice_and_nothing_that_runs_already() -> None:
     history = History([judged(k, 0.5 + 0.1 * k, 1.0) for k in range(6)])
     running = [judged(5, 0.0, 1.0, fidelity=MIDDLE).candidate]
-    assert rows(LADDER.promotions(OBJECTIVES, history, running, 4)) == [(4, MIDDLE)]
+    assert rows(promotions(LADDER, history, running, 4)) == [(4, MIDDLE)]
     history.append(judged(4, 0.9, 1.0, fidelity=MIDDLE, status="failed"))
-    assert LADDER.promotions(OBJECTIVES, history, running, 4) == []
+    assert promotions(LADDER, history, running, 4) == []
 
 
 @pytest.mark.parametrize("status", ["failed", "timeout", "infeasible", "stopped"])
 def test_what_has_no_result_is_never_promoted(status: Status) -> None:
     history = History([judged(k, 0.0, 1.0, status=status, curve=(0.9,)) for k in range(9)])
-    assert LADDER.promotions(OBJECTIVES, history, (), 9) == []
+    assert promotions(LADDER, history, (), 9) == []
 
 
 def test_what_is_barred_is_not_promoted() -> None:
     history = History([judged(k, 0.5 + 0.1 * k, 1.0) for k in range(6)])
-    found = LADDER.promotions(OBJECTIVES, history, (), 4, barred={"0005"})
+    found = promotions(LADDER, history, (), 4, barred={"0005"})
     assert rows(found) == [(4, MIDDLE)]
 
 
@@ -97,7 +111,7 @@ def test_of_a_front_those_that_add_most_volume_are_promoted() -> None:
     # All four lie on the front; 1 and 2 are near copies, so that neither adds much.
     front = [judged(0, 0.5, 1.0), judged(1, 0.70, 2.0), judged(2, 0.701, 2.01), judged(3, 0.9, 4.0)]
     dominated = [judged(k, 0.3, 5.0) for k in (4, 5)]
-    found = rows(LADDER.promotions(OBJECTIVES, History([*front, *dominated]), (), 9))
+    found = rows(promotions(LADDER, History([*front, *dominated]), (), 9))
     assert {row for row, _ in found} == {0, 3}
 
 
@@ -132,8 +146,50 @@ def test_a_rung_never_holds_more_than_its_share_as_long_as_results_come_one_by_o
 ) -> None:
     ladder = Halving(rungs=(LOW, HIGH), eta=eta)
     costs = History(judged(k, *outcome) for k, outcome in enumerate(outcomes))
-    found = ladder.promotions(OBJECTIVES, costs, (), len(outcomes))
+    found = promotions(ladder, costs, (), len(outcomes))
     assert len(found) == len(outcomes) // eta == ladder.expected(len(outcomes))[1]
+
+
+@given(
+    outcomes=st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 9), st.booleans()), max_size=40),
+    slots=st.integers(1, 4),
+)
+def test_a_ladder_that_is_kept_up_to_date_says_what_one_that_is_made_anew_says(
+    outcomes: list[tuple[float, float, bool]], slots: int
+) -> None:
+    kept, history = Ladder(LADDER, OBJECTIVES), History()
+    for number, (accuracy, latency, fails) in enumerate(outcomes):
+        found = promotions(LADDER, history, (), slots)
+        assert kept.promotions((), slots) == found
+        more = [
+            judged(candidate.index, accuracy, latency, fidelity=fidelity, status="failed" if fails else "complete")
+            for candidate, fidelity in found
+        ]
+        for evaluation in [*more, judged(number, accuracy, latency)]:
+            history.append(evaluation)
+            kept.take(evaluation)
+
+
+def test_a_rung_is_ranked_less_often_the_longer_it_is_and_at_moments_that_follow_from_its_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lengths: list[int] = []
+
+    def counted(costs: np.ndarray, size: int) -> np.ndarray:
+        lengths.append(len(costs))
+        return np.argsort(costs[:, 0])[:size]
+
+    monkeypatch.setattr(ladder_module, "order_by_contribution", counted)
+    kept = Ladder(LADDER, OBJECTIVES)
+    for number in range(2100):
+        kept.take(judged(number, 0.5, 1.0))
+        kept.promotions((), 1)
+    assert lengths[:126] == list(range(3, 129))
+    assert len(lengths) < 128 + 5 * 64
+    assert lengths[-3:] == [2048 - 16, 2048, 2048 + 32]
+    again = Ladder(LADDER, OBJECTIVES, history=[judged(number, 0.5, 1.0) for number in range(2099)])
+    again.promotions((), 1)
+    assert lengths[-1] == 2048 + 32
 
 
 def test_of_each_architecture_the_dearest_complete_evaluation_counts() -> None:

@@ -4,8 +4,13 @@ Responsible for turning rows and their screened figures into groups of features,
 
 The groups are ``options`` (which option of each unordered choice), ``levels`` (how far up each ordered choice),
 ``counts`` (how often an option occurs over choices that have the same options), ``graph`` and ``paths`` (the live part
-of cells, `nas.strategy.surrogate.live_graph`) and ``figures`` (logarithms of what is known before training). A group
-that a space does not have is left out.
+of cells, `nas.strategy.surrogate.live_graph`), ``file`` (the choices of what becomes of a network) and ``figures``
+(logarithms of what is known before training). A group that a space does not have is left out.
+
+What becomes of a network is kept apart from what it is: a network in INT8 is believed to be as far from itself in
+float32 as the results say, and how much it loses may differ from network to network, as distances of groups add up
+within one kernel. Figures that change with the file (its size, its latency) would make a large network in INT8 look
+like a small one in float32; in such spaces only those of what is built are features.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from nas.strategy.surrogate.live_graph import CellView, cells_of, live_features
 Floats = NDArray[np.float64]
 
 ENUMERATE_AT_MOST = 20_000  # rows that are all looked at for each proposal
+OF_BUILT = ("macs", "parameters")  # figures of a network, whatever file becomes of it
 CLIPPED_SHARE = 0.005  # of the figures at either end: a table's outliers would leave the rest without resolution
 
 
@@ -102,9 +108,14 @@ def features_of(space: SearchSpace, population: Population, figures: Mapping[str
     logarithm becomes the smallest one, NaN the median.
     """
     groups = {**row_features(space, population)}
-    columns = [logarithms(values) for values in figures.values()]
+    columns = [logarithms(values) for values in figures_of_built(space, figures).values()]
     groups["figures"] = np.column_stack(columns) if columns else np.zeros((len(population), 0))
     return Features(groups=groups)
+
+
+def figures_of_built(space: SearchSpace, figures: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The figures, by metric key, that tell what is built; all of them in a space that says nothing of files."""
+    return {key: values for key, values in figures.items() if not space.file_columns or key in OF_BUILT}
 
 
 def logarithms(values: Floats) -> Floats:
@@ -121,6 +132,10 @@ def row_features(space: SearchSpace, population: Population) -> dict[str, Floats
         "levels": _levels(space, population),
         "counts": _counts(space, population),
     }
+    if space.file_columns:
+        groups["file"] = np.concatenate(
+            [_options(space, population, files=True), _levels(space, population, files=True)], axis=1
+        )
     live = [live_features(view, population) for view in views_of(space)]
     if live:
         groups["graph"] = np.concatenate([summary for summary, _ in live], axis=1)
@@ -157,23 +172,30 @@ def everyone(problem: SearchProblem) -> tuple[Population, dict[str, Floats], NDA
     return rows, groups, classes.reshape(-1).astype(np.int64)
 
 
-def _options(space: SearchSpace, population: Population) -> Floats:
+def _chosen(space: SearchSpace, *, files: bool) -> list[int]:
+    """Columns that decide something: of what becomes of a network, or of what is built."""
+    return [
+        k for k, choice in enumerate(space.choices) if choice.num_options > 1 and (k in space.file_columns) == files
+    ]
+
+
+def _options(space: SearchSpace, population: Population, *, files: bool = False) -> Floats:
     """``(n, d)``, 1/sqrt(2) where the option is chosen: one choice that differs makes a squared distance of 1."""
     columns = [
         population[:, k] == option
-        for k, choice in enumerate(space.choices)
-        if not choice.ordered and choice.num_options > 1
-        for option in range(choice.num_options)
+        for k in _chosen(space, files=files)
+        if not space.choices[k].ordered
+        for option in range(space.choices[k].num_options)
     ]
     return np.column_stack(columns) * np.sqrt(0.5) if columns else np.zeros((len(population), 0))
 
 
-def _levels(space: SearchSpace, population: Population) -> Floats:
+def _levels(space: SearchSpace, population: Population, *, files: bool = False) -> Floats:
     """``(n, d)``, 0 to 1 from the first to the last option; 0.5 where the choice is inactive."""
     columns = [
-        np.where(population[:, k] < 0, 0.5, population[:, k] / max(1, choice.num_options - 1))
-        for k, choice in enumerate(space.choices)
-        if choice.ordered and choice.num_options > 1
+        np.where(population[:, k] < 0, 0.5, population[:, k] / max(1, space.choices[k].num_options - 1))
+        for k in _chosen(space, files=files)
+        if space.choices[k].ordered
     ]
     return np.column_stack(columns) if columns else np.zeros((len(population), 0))
 
@@ -181,9 +203,8 @@ def _levels(space: SearchSpace, population: Population) -> Floats:
 def _counts(space: SearchSpace, population: Population) -> Floats:
     """``(n, d)`` how often each option is chosen over the choices that share their labels, two or more of them."""
     alike: dict[tuple[str, ...], list[int]] = {}
-    for k, choice in enumerate(space.choices):
-        if choice.num_options > 1:
-            alike.setdefault(choice.labels, []).append(k)
+    for k in _chosen(space, files=False):
+        alike.setdefault(space.choices[k].labels, []).append(k)
     columns = [
         (population[:, members] == option).sum(axis=1)
         for labels, members in alike.items()

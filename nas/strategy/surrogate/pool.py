@@ -16,7 +16,14 @@ from nas.space.moves import crossover, mutate
 from nas.strategy.capacity import DRAWS, figures_of, known_costs, known_objectives
 from nas.strategy.novelty import draw
 from nas.strategy.problem import Population, Screening, SearchProblem
-from nas.strategy.surrogate.features import Features, everyone, features_of, is_small, logarithms
+from nas.strategy.surrogate.features import (
+    Features,
+    everyone,
+    features_of,
+    figures_of_built,
+    is_small,
+    logarithms,
+)
 
 Floats = NDArray[np.float64]
 
@@ -141,7 +148,8 @@ def _everyone_left(problem: SearchProblem, seen: set[bytes], rng: np.random.Gene
         places = places[np.unique(np.concatenate(firsts))]
     if len(places) > CANDIDATES_AT_MOST:
         places = np.sort(rng.choice(places, size=CANDIDATES_AT_MOST, replace=False))
-    figures = [logarithms(np.asarray(values, dtype=np.float64))[places] for values in screening.predicted.values()]
+    told = figures_of_built(problem.described, screening.predicted)
+    figures = [logarithms(np.asarray(values, dtype=np.float64))[places] for values in told.values()]
     picked = {name: values[places] for name, values in groups.items()}
     picked["figures"] = np.column_stack(figures) if figures else np.zeros((len(places), 0))
     return Pool(

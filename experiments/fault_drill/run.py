@@ -1,0 +1,185 @@
+"""A search of 200 candidates on a cluster of three nodes while everything fails, and what is left of it.
+
+Usage: python experiments/fault_drill/run.py [--kills 20] [--seconds 0.3] [--seed 0]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import psutil
+from drill_problem import COUNT, FIDELITY, Work, problem
+from ray.cluster_utils import Cluster
+
+from nas.problem.front import cost_matrix, non_dominated
+from nas.problem.history import History, HistoryFile, read_history
+from nas.run.loop import LoopOptions, search_loop
+from nas.run.serial import SerialSession
+from nas.strategy.random_search import RandomSearch
+
+HERE = Path(__file__).resolve().parent
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100_000_000, "memory": 2_000_000_000}
+
+
+class Trouble(threading.Thread):
+    """Kills workers and nodes, and adds nodes, until it is told to end."""
+
+    def __init__(self, cluster: Cluster, rng: random.Random) -> None:
+        super().__init__(daemon=True)
+        self.ending = threading.Event()
+        self.done: Counter[str] = Counter()
+        self._cluster = cluster
+        self._nodes = [cluster.add_node(**NODE) for _ in range(3)]
+        self._rng = rng
+
+    def run(self) -> None:
+        while not self.ending.wait(self._rng.uniform(3, 8)):
+            if self._rng.random() < 0.6:
+                self._kill_worker()
+            else:
+                self._kill_node()
+
+    def _kill_worker(self) -> None:
+        busy = [
+            child
+            for node in self._nodes
+            for _, info in node.live_processes()
+            for child in psutil.Process(info.pid).children()
+            if psutil.pid_exists(info.pid) and "ray::" in " ".join(child.cmdline()[:1])
+        ]
+        if busy:
+            self._rng.choice(busy).kill()
+            self.done["workers killed"] += 1
+
+    def _kill_node(self) -> None:
+        node = self._nodes.pop(self._rng.randrange(len(self._nodes)))
+        for _, info in node.live_processes():
+            os.kill(info.pid, signal.SIGKILL)
+        self.done["nodes killed"] += 1
+        self._nodes.append(self._cluster.add_node(**NODE))
+        self.done["nodes added"] += 1
+
+
+def drive(folder: Path, address: str, seconds: float, marks: dict[str, str]) -> subprocess.Popen[str]:
+    path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "driver.py"), str(folder), address, str(seconds)],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, **marks, "PYTHONPATH": path},
+    )  # fmt: skip
+
+
+def follow(driver: subprocess.Popen[str], told: list[int], lines: list[str]) -> None:
+    assert driver.stdout is not None
+    for line in driver.stdout:
+        lines.append(line.strip())
+        if line.startswith("index ") and line.endswith("\n"):
+            told.append(int(line.split()[1]))
+
+
+def undisturbed() -> History:
+    history = History()
+    options = LoopOptions(num_candidates=COUNT, fidelity=FIDELITY, seed=1)
+    with SerialSession(Work(seconds=0.0)) as session, tempfile.TemporaryDirectory() as folder:
+        search_loop(problem(), RandomSearch(), session, history, HistoryFile(Path(folder) / "h"), options=options)
+    return history
+
+
+def outcome(history: History) -> dict[tuple[int, ...], tuple[str, float]]:
+    return {e.candidate.architecture.row: (e.status, e.metrics.get("accuracy", -1.0)) for e in history}
+
+
+def front(history: History) -> set[tuple[int, ...]]:
+    costs = cost_matrix(history, problem().objectives)
+    return {history[int(place)].candidate.architecture.row for place in np.flatnonzero(non_dominated(costs))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=0.3)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    rng, mark = random.Random(given.seed), uuid4().hex
+    marks = {"DRILL": mark, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": mark * 2, "RAY_USAGE_STATS_ENABLED": "0"}
+    os.environ.update(marks)
+    began = time.monotonic()
+    base = Path(tempfile.mkdtemp(prefix="drill-"))
+    folder, told, lines = base / "run", [], []
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 100_000_000})
+    trouble = Trouble(cluster, rng)
+    trouble.start()
+    kills = 0
+    while True:
+        driver = drive(folder, cluster.address, given.seconds, marks)
+        reader = threading.Thread(target=follow, args=(driver, told, lines))
+        reader.start()
+        if kills < given.kills:
+            before = len(told)
+            until = time.monotonic() + 60  # at least one more evaluation each time, so that it comes to an end
+            while len(told) == before and time.monotonic() < until and driver.poll() is None:
+                time.sleep(0.05)
+            time.sleep(rng.uniform(0, 2.5))
+            driver.kill()
+            kills += 1
+        driver.wait()
+        reader.join()
+        if lines[-1] == "done":
+            break
+        assert len(lines) < 10_000
+    trouble.ending.set()
+    trouble.join()
+    cluster.shutdown()
+    history, note = read_history(folder / "history.jsonl")
+    report(history, note, told, folder, kills=kills, trouble=trouble.done, mark=mark, seconds=time.monotonic() - began)
+
+
+def report(
+    history: History, note: str, told: list[int], folder: Path, *, kills: int, trouble: Counter[str], mark: str,
+    seconds: float,
+) -> None:  # fmt: skip
+    expected = undisturbed()
+    indices = [evaluation.candidate.index for evaluation in history]
+    time.sleep(20)  # Ray's own agents notice last that nobody is left
+    rows: dict[str, object] = {
+        "seconds": round(seconds),
+        "drivers killed": kills,
+        **trouble,
+        "evaluations": len(indices),
+        "distinct indices": len(set(indices)),
+        "distinct architectures": len(outcome(history)),
+        "acknowledged and missing": len(set(told) - set(indices)),
+        "acknowledged twice": len(told) - len(set(told)),
+        "outcomes that differ": sum(outcome(history)[row] != value for row, value in outcome(expected).items()),
+        "same front": front(history) == front(expected),
+        "hung and ended": sum("hung" in evaluation.error for evaluation in history),
+        "statuses": dict(Counter(evaluation.status for evaluation in history)),
+        "note": note or "none",
+        "files left": sorted(path.name for path in folder.iterdir()),
+        "processes left": [p.name() for p in psutil.process_iter() if _is_ours(p, mark)],
+    }
+    for key, value in rows.items():
+        print(f"| {key} | {value} |")
+
+
+def _is_ours(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.pid != os.getpid() and process.environ().get("DRILL") == mark
+    except psutil.Error:
+        return False
+
+
+if __name__ == "__main__":
+    main()

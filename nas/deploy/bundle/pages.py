@@ -1,0 +1,216 @@
+"""The pages of a bundle for people: what to ship, how to run it, how sure the figures are.
+
+Responsible for Markdown that reads as plain text too. All figures come from the manifest, and whatever it holds is
+text in these pages and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nas.deploy.bundle.text import comment, markdown
+from nas.units import format_quantity
+
+_LEVELS = {
+    "executed": "ran in its own runtime on the machine that made it, every figure is from there",
+    "simulated": "ran in the vendor's simulator: the answers are the device's, times are not",
+    "structure-only": "was read back and its contents checked; nothing ran it",
+    "script-only": "comes with a script that builds, checks and times it on the device; nothing of the target ran",
+}
+
+
+def readme(record: Mapping[str, Any]) -> str:
+    """The page that a deployer reads first."""
+    parts = [_head(record), _files(record), _missing(record), _check(), _use(record), _figures(record), _again(record)]
+    return "\n".join(part for part in parts if part)
+
+
+def parity_page(record: Mapping[str, Any]) -> str:
+    """How far each file's answers are from those of the network in torch, runtime by runtime."""
+    images = record["images"]
+    lines = [
+        "# Parity with torch",
+        "",
+        f"Each file was run in its runtime on {images['test']} images ({_source(images)}) that no training saw, and "
+        "its answers were held against those of the trained network in torch. `agreement` is the share of images with "
+        "the same class, `error` the largest deviation of a logit as a share of the range of torch's logits.",
+        "",
+        "| model | target | precision | level | runtime | images | accuracy | agreement | error | to be shipped |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for model in record["models"]:
+        for entry in model["files"]:
+            judged = entry["judgement"] or {}
+            cells = (
+                model["digest"],
+                entry["target"],
+                entry["precision"],
+                entry["level"],
+                f"{entry['runtime']} {entry['runtime_version']}".strip(),
+                _whole(judged.get("num_samples")),
+                _percent(judged.get("accuracy")),
+                _percent(judged.get("agreement")),
+                "-" if judged.get("relative_error") is None else f"{judged['relative_error']:.2g}",
+                "yes" if entry["accepted"] else f"no: {entry['reason']}",
+            )
+            lines.append(_row(cells))
+    lines += ["", *_levels(record), _missing(record)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _head(record: Mapping[str, Any]) -> str:
+    origin = record["origin"]
+    lines = [
+        f"# {markdown(record['name'])}",
+        "",
+        f"{len(record['models'])} image classifiers, found by `nas` {record['tool']['version']} in the space "
+        f"{markdown(origin['space'].get('name', '?'))} and trained on {markdown(origin['data'].get('name', '?'))}.",
+        "`manifest.json` has every figure of this page and more; `manifest.schema.json` describes it.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _files(record: Mapping[str, Any]) -> str:
+    devices = _devices(record)
+    heads = ["model", "target", "precision", "level", "accuracy", *(f"ms on {markdown(one)}" for one in devices)]
+    heads += ["size", "activations", "file"]
+    lines = ["## Files", "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for model in record["models"]:
+        for entry in model["files"]:
+            judged = entry["judgement"] or {}
+            peak = entry["figures"].get("peak_bytes")
+            cells = [
+                model["digest"],
+                entry["target"],
+                entry["precision"] + ("" if entry["accepted"] else " (do not ship)"),
+                entry["level"],
+                _percent(judged.get("accuracy")),
+                *(_latency(entry, one) for one in devices),
+                format_quantity(entry["bytes"], "bytes"),
+                format_quantity(peak, "bytes") if isinstance(peak, int | float) else "-",
+            ]
+            lines.append(_row(cells)[:-1] + f"| `{comment(entry['path'])}` |")
+    return "\n".join([*lines, "", *_levels(record), ""])
+
+
+def _levels(record: Mapping[str, Any]) -> Iterator[str]:
+    found = {entry["level"] for model in record["models"] for entry in model["files"]}
+    return (f"- `{level}`: {text}" for level, text in _LEVELS.items() if level in found)
+
+
+def _missing(record: Mapping[str, Any]) -> str:
+    if not record["missing"]:
+        return ""
+    lines = ["## Missing", "", "| model | target | precision | why |", "|---|---|---|---|"]
+    lines += [_row((one["model"], one["target"], one["precision"], one["reason"])) for one in record["missing"]]
+    return "\n".join([*lines, ""])
+
+
+def _check() -> str:
+    return """## Check it
+```
+pip install numpy onnxruntime
+python verify.py
+```
+It compares every checksum, then runs each file whose runtime is installed on the golden inputs. It prints the
+fingerprint of the bundle, the SHA-256 of `manifest.json`, which names the sum of every other file: compare it with what
+you were told. The script comes with the bundle; where you do not trust that, use `nas verify <bundle>` of your own.
+"""
+
+
+def _use(record: Mapping[str, Any]) -> str:
+    heads = ("model", "input", "channels", "mean", "std", "resizing of the training images", "classes")
+    lines = [
+        "## Use it",
+        "Inputs are float32 in the order batch, channel, row, column; outputs are logits, the largest is the class.",
+        "",
+        "| " + " | ".join(heads) + " |",
+        "|" + "---|" * len(heads),
+    ]
+    for model in record["models"]:
+        entry = model["input"]
+        shape = "1 x " + " x ".join(str(size) for size in entry["shape"][1:])
+        mean, std = (", ".join(f"{value:.6g}" for value in entry[name]) for name in ("mean", "std"))
+        lines.append(
+            _row((model["digest"], shape, entry["channels"], mean, std, entry["resize"], len(model["labels"])))
+        )
+    model = max(record["models"], key=lambda one: len(one["loaders"]) + len(one["benchmarks"]))
+    place = f"models/{model['digest']}/"
+    lines += [
+        "",
+        f"A value is {markdown(model['input']['formula'])}. The input is named `{comment(model['input']['name'])}`, "
+        f"the output `{comment(model['output']['name'])}`. Below `models/<model>`:",
+        "- `labels.txt`: a line a class, in the order of the logits",
+        "- `golden/`: inputs and the outputs to expect: `golden.npz`, and raw little-endian files that `golden.json` "
+        "describes",
+        "- `profile/`: shares of the time by operator, from the runtime's profiler on the machine that exported",
+    ]
+    lines += [
+        f"- `{comment(one['path'].removeprefix(place))}`: {one['language']}; {comment(one['checked'])}"
+        for one in (*model["loaders"], *model["benchmarks"])
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _figures(record: Mapping[str, Any]) -> str:
+    images = record["images"]
+    lines = [
+        "## How sure the figures are",
+        f"- accuracy and parity: {images['test']} images, {_source(images)}; `parity.md` and `parity.json`",
+        f"- calibration of quantised files: {images['calibration']} images of the training split",
+        "- latency: as measured by the timing protocol on the named device, with its state in `manifest.json`; `-`: "
+        "not measured. `figures.latency_ms` there is a quick look while exporting, on a busy machine",
+        "- activations: the most that is alive at once beside the weights, without scratch memory of operators",
+    ]
+    lines += [f"- {markdown(note)}" for note in record["notes"]]
+    return "\n".join([*lines, ""])
+
+
+def _again(record: Mapping[str, Any]) -> str:
+    licences, commands = record["licences"], record["commands"]
+    lines = [
+        "## Licence",
+        f"- weights: {markdown(licences['weights'] or 'not stated; ask who gave you this bundle')}",
+        f"- training data: {markdown(licences['data'] or 'not stated; ask who gave you this bundle')}",
+        f"- loaders, scripts and this page: {licences['code']}",
+        f"- texts: {', '.join(f'`{comment(text)}`' for text in licences['texts'])}",
+        "",
+        "## Make it again",
+        "```",
+        *(comment(commands[name]) for name in ("search", "export") if commands.get(name)),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _source(images: Mapping[str, Any]) -> str:
+    whole = "of the test split"
+    return (
+        whole if images["source"] == "data" else "the golden images of the model folders only: the data was not there"
+    )
+
+
+def _devices(record: Mapping[str, Any]) -> list[str]:
+    names = [name for model in record["models"] for entry in model["files"] for name in entry["latencies"]]
+    return list(dict.fromkeys(names))
+
+
+def _latency(entry: Mapping[str, Any], device: str) -> str:
+    measured = (entry["latencies"].get(device) or {}).get("measured")
+    if not measured:
+        return "-"
+    return f"{measured['latency_ms']:.3g}" + ("" if measured["settled"] else " (not settled)")
+
+
+def _row(cells: Any) -> str:
+    return "| " + " | ".join(markdown(cell) for cell in cells) + " |"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _whole(value: int | None) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""Who is told of a search while it runs: one file a callback; see `nas.run.callbacks.callback`."""
