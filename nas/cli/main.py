@@ -22,6 +22,7 @@ commands
   calibrate  measure architectures on a device, and fit the latency model that searches ask
   profile    where the time of a model file goes, operator by operator
   export     models of a run for their runtimes, with loaders and golden outputs, as one bundle
+  check      which operators of a space or a model a runtime would refuse or slow down, before any training
   devices    list the devices that are found from here, and what is known of each
   spaces     list the search spaces that are found from here, with their sizes
   status     how a run is: progress, what runs where, busy workers, failures; also of killed runs
@@ -104,6 +105,12 @@ def _export(arguments: list[str]) -> int:
     return run_export(arguments)
 
 
+def _check(arguments: list[str]) -> int:
+    from nas.cli.check import run_check
+
+    return run_check(arguments)
+
+
 def _devices(arguments: list[str]) -> int:
     from nas.cli.listings import list_devices
 
@@ -139,6 +146,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "calibrate": _calibrate,
     "profile": _profile,
     "export": _export,
+    "check": _check,
     "devices": _devices,
     "spaces": _spaces,
     "status": _status,
