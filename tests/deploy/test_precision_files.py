@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import onnx
 import pytest
@@ -12,10 +15,13 @@ from nas.deploy.export import export_onnx
 from nas.deploy.files import torch_logits
 from nas.deploy.graph_checks import asymmetries, integer_kinds, is_symmetric, zero_points
 from nas.deploy.judge import FileJudgement, judge_file
-from nas.deploy.options import DeployOptions
+from nas.deploy.load import verify_model_folder
+from nas.deploy.manifest import SCHEMA, read_manifest
+from nas.deploy.model_folder import export_model
+from nas.deploy.options import PRECISIONS, DeployOptions
 from nas.deploy.precision.makers import make_file
 from nas.deploy.quantise import quantise
-from nas.deploy.records import Samples, TrainedNetwork
+from nas.deploy.records import Samples, TrainedNetwork, Training
 from nas.errors import UserError
 from nas.train.task import ImageClassification
 
@@ -220,3 +226,30 @@ def test_a_network_without_anything_to_quantise_says_what_it_has(tmp_path: Path)
     for precision in ("int8", "int8-dynamic", "int4"):
         with pytest.raises(UserError, match=r"erf\.onnx: has no operator that can be quantised, it has Erf"):
             make_file(precision, path, tmp_path / "never.onnx", images, UNSIGNED)
+
+
+def test_a_model_folder_holds_a_judged_file_of_every_precision(
+    trained: TrainedNetwork, samples: Samples, tmp_path: Path
+) -> None:
+    options = DeployOptions(precisions=PRECISIONS, activations="unsigned")
+    exported = export_model(tmp_path, trained, samples, Training(epochs=1, seed=0, seconds=1.0), options)
+    assert [file.precision for file in exported.files] == list(PRECISIONS)
+    assert not exported.failed
+    assert all(file.accepted for file in exported.files)
+    manifest = read_manifest(exported.folder)
+    jsonschema.validate(manifest, json.loads(SCHEMA.read_text()))
+    made_as = {entry["precision"]: entry["quantisation"] for entry in manifest["files"]}
+    assert made_as["float32"] is None
+    assert made_as["int8-dynamic"]["num_calibration_samples"] == 0
+    assert "INT4" in integer_kinds(onnx.load(exported.folder / "model.int4.onnx"))
+    assert len(verify_model_folder(exported.folder)) == 1 + len(PRECISIONS)
+
+
+def test_images_of_another_normalisation_cost_the_calibrated_files_and_nothing_else(
+    trained: TrainedNetwork, samples: Samples, tmp_path: Path
+) -> None:
+    raw = dataclasses.replace(samples, calibration=samples.calibration * samples.std[0] + samples.mean[0])
+    options = DeployOptions(precisions=("float32", "float16", "int8"), activations="unsigned")
+    exported = export_model(tmp_path, trained, raw, Training(epochs=1, seed=0, seconds=1.0), options)
+    assert [file.precision for file in exported.files] == ["float32", "float16"]
+    assert exported.failed["int8"].startswith("calibration: must be normalised as the model's inputs")
