@@ -121,7 +121,8 @@ def test_every_asset_is_used() -> None:
     found = {path.name for path in (files("nas.report") / "assets").iterdir()}
     profile = {*profile_page.SCRIPTS, *profile_page.STYLES, "profile.html"}
     comparison = {*comparison_page.SCRIPTS, *comparison_page.STYLES, "comparison.html"}
-    assert found == {*SCRIPTS, *STYLES, "template.html"} | profile | comparison
+    sensitivity = {"sensitivity.html", "sensitivity.css"}
+    assert found == {*SCRIPTS, *STYLES, "template.html"} | profile | comparison | sensitivity
 
 
 def test_braces_in_the_runs_strings_are_left_alone() -> None:
