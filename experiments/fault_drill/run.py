@@ -6,6 +6,7 @@ Usage: python experiments/fault_drill/run.py [--kills 20] [--seconds 0.3] [--see
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -34,32 +35,34 @@ HERE = Path(__file__).resolve().parent
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100_000_000, "memory": 2_000_000_000}
 
 
-class Trouble(threading.Thread):
-    """Kills workers and nodes, and adds nodes, until it is told to end."""
+class Trouble:
+    """Kills workers and nodes, and adds nodes, each few seconds; in the main thread, because Ray wants it so."""
 
     def __init__(self, cluster: Cluster, rng: random.Random) -> None:
-        super().__init__(daemon=True)
-        self.ending = threading.Event()
         self.done: Counter[str] = Counter()
         self._cluster = cluster
         self._nodes = [cluster.add_node(**NODE) for _ in range(3)]
         self._rng = rng
 
-    def run(self) -> None:
-        while not self.ending.wait(self._rng.uniform(3, 8)):
-            if self._rng.random() < 0.6:
-                self._kill_worker()
-            else:
-                self._kill_node()
+        self._next = time.monotonic() + 5
+
+    def step(self) -> None:
+        """Makes trouble, if it is time."""
+        if time.monotonic() < self._next:
+            return
+        if self._rng.random() < 0.6:
+            self._kill_worker()
+        else:
+            self._kill_node()
+        self._next = time.monotonic() + self._rng.uniform(3, 8)
 
     def _kill_worker(self) -> None:
-        busy = [
-            child
-            for node in self._nodes
-            for _, info in node.live_processes()
-            for child in psutil.Process(info.pid).children()
-            if psutil.pid_exists(info.pid) and "ray::" in " ".join(child.cmdline()[:1])
-        ]
+        busy = []
+        for node in self._nodes:
+            for _, info in node.live_processes():
+                with contextlib.suppress(psutil.Error):
+                    children = psutil.Process(info.pid).children()
+                    busy += [child for child in children if "ray::" in " ".join(child.cmdline()[:1])]
         if busy:
             self._rng.choice(busy).kill()
             self.done["workers killed"] += 1
@@ -73,11 +76,11 @@ class Trouble(threading.Thread):
         self.done["nodes added"] += 1
 
 
-def drive(folder: Path, address: str, seconds: float, marks: dict[str, str]) -> subprocess.Popen[str]:
+def drive(folder: Path, address: str, seconds: float) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
     return subprocess.Popen(
         [sys.executable, str(HERE / "driver.py"), str(folder), address, str(seconds)],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, **marks, "PYTHONPATH": path},
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
 
 
@@ -112,35 +115,34 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.3)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    rng, mark = random.Random(given.seed), uuid4().hex
-    marks = {"DRILL": mark, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": mark * 2, "RAY_USAGE_STATS_ENABLED": "0"}
-    os.environ.update(marks)
+    rng, mark = random.Random(given.seed), os.environ["DRILL"]
     began = time.monotonic()
     base = Path(tempfile.mkdtemp(prefix="drill-"))
     folder, told, lines = base / "run", [], []
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 100_000_000})
     trouble = Trouble(cluster, rng)
-    trouble.start()
     kills = 0
     while True:
-        driver = drive(folder, cluster.address, given.seconds, marks)
+        driver = drive(folder, cluster.address, given.seconds)
         reader = threading.Thread(target=follow, args=(driver, told, lines))
         reader.start()
         if kills < given.kills:
-            before = len(told)
-            until = time.monotonic() + 60  # at least one more evaluation each time, so that it comes to an end
+            before, wait = len(told), rng.uniform(0, 2.5)
+            until = time.monotonic() + 60
+            # At least one more evaluation each time, so that it comes to an end.
             while len(told) == before and time.monotonic() < until and driver.poll() is None:
-                time.sleep(0.05)
-            time.sleep(rng.uniform(0, 2.5))
+                trouble.step()
+                time.sleep(0.02)
+            time.sleep(wait)
             driver.kill()
             kills += 1
-        driver.wait()
+        while driver.poll() is None:
+            trouble.step()
+            time.sleep(0.05)
         reader.join()
         if lines[-1] == "done":
             break
         assert len(lines) < 10_000
-    trouble.ending.set()
-    trouble.join()
     cluster.shutdown()
     history, note = read_history(folder / "history.jsonl")
     report(history, note, told, folder, kills=kills, trouble=trouble.done, mark=mark, seconds=time.monotonic() - began)
@@ -182,4 +184,8 @@ def _is_ours(process: psutil.Process, mark: str) -> bool:
 
 
 if __name__ == "__main__":
+    if "DRILL" not in os.environ:
+        # All processes are known by a variable. Ray reads its own when it is imported, so that this one begins anew.
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid4().hex * 2, "RAY_USAGE_STATS_ENABLED": "0"}
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **token, "DRILL": uuid4().hex})
     main()

@@ -25,6 +25,7 @@ from nas.device.where.places import Offline
 from nas.errors import UserError, unknown_name
 from nas.model.check import check_space
 from nas.model.population_costs import PopulationCosts
+from nas.space import SearchSpace
 from nas.train.task import image_classification
 from nas.units import format_size
 
@@ -52,8 +53,9 @@ def calibrate_device(
     if settings.operators:
         calibrate_kernels(settings, display)
         return {}
-    subject = _subject(settings, display)
-    precisions = _precisions(settings, subject.device)
+    space = find_space(settings.space) if isinstance(settings.space, str) else settings.space
+    subject = _subject(space, settings, display)
+    precisions = _precisions(settings, subject.device, shipped=space.precisions)
     run = CalibrationRun(options=settings.calibration, confidence=settings.confidence, seed=settings.seed)
     found = calibrate(subject, precisions, run, display)
     _show(found, settings.confidence, display)
@@ -71,7 +73,7 @@ def calibrate_kernels(settings: CalibrateSettings, display: Display) -> dict[Pre
         seed=settings.seed,
         exporter=settings.deploy.exporter,
     )
-    precisions = _precisions(settings, device)
+    precisions = _precisions(settings, device, shipped=())
     models = calibrate_operators(device, precisions, run, display)
     display.say("model", f"{device_folders()[0] / device.name}/   it serves every space; searches use it by themselves")
     return models
@@ -86,9 +88,8 @@ def _device(settings: CalibrateSettings) -> Device:
     return replace(device, where=Offline(folder=Path("latency_models") / device.name / "offline"))
 
 
-def _subject(settings: CalibrateSettings, display: Display) -> Subject:
+def _subject(space: SearchSpace, settings: CalibrateSettings, display: Display) -> Subject:
     device = _device(settings)
-    space = find_space(settings.space) if isinstance(settings.space, str) else settings.space
     if settings.input is None:
         task = image_classification(settings.data.load())
         shape, classes = task.input_shape, task.num_classes
@@ -100,10 +101,10 @@ def _subject(settings: CalibrateSettings, display: Display) -> Subject:
     display.say("space", f"{space.name}  {format_size(space.size)} architectures on {size}, {classes} classes")
     display.say("device", describe(device))
     return Subject(
-        space=space,
+        space=space.undeployed,
         input_shape=shape,
         num_classes=classes,
-        costs=PopulationCosts(space, input_shape=shape, num_classes=classes, allow=allow),
+        costs=PopulationCosts(space.undeployed, input_shape=shape, num_classes=classes, allow=allow),
         device=device,
         deploy=settings.deploy,
         allow=allow,
@@ -118,9 +119,10 @@ def _input_shape(text: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _precisions(settings: CalibrateSettings, device: Device) -> Sequence[Precision]:
+def _precisions(settings: CalibrateSettings, device: Device, *, shipped: Sequence[str]) -> Sequence[Precision]:
     if settings.precisions is None:
-        exported = [device_precision(name, settings.deploy) for name in settings.deploy.precisions]
+        names = shipped or settings.deploy.precisions
+        exported = [device_precision(name, settings.deploy) for name in names]
         return list(dict.fromkeys([device.precision, *exported]))
     for name in settings.precisions:
         if name not in PRECISIONS:

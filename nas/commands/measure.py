@@ -18,7 +18,7 @@ from nas.commands.screen import WORST
 from nas.commands.setup import Setup
 from nas.deploy.deployed import packed_size
 from nas.deploy.manifest import NAME, FileEnergy, PredictedLatency, finish_manifest, read_manifest
-from nas.device.card import PRECISIONS, Precision
+from nas.device.card import PRECISIONS, Precision, precision_on_device
 from nas.device.protocol import FULL, Measurement
 from nas.device.where.measure import measure_on
 from nas.errors import UserError
@@ -30,7 +30,6 @@ from nas.space.moves import Population
 from nas.strategy.screening import Predictor
 
 _COMPRESSED = METRICS["compressed"].name
-_SIGNED = ("signed", "int8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +58,9 @@ class _File:
 
     @property
     def precision(self) -> Precision:
-        """As a device sees it: files of 8-bit maps differ by the sign of these."""
-        quantisation, precision = self.entry["quantisation"] or {}, str(self.entry["precision"])
-        # As the manifest words it: "int8, symmetric, a scale a tensor" or "uint8, a scale a tensor".
-        signed = str(quantisation.get("activations", "")).startswith(_SIGNED)
-        wanted = f"{precision}-signed" if signed and f"{precision}-signed" in PRECISIONS else precision
+        """As a device sees it."""
+        quantisation = self.entry["quantisation"] or {}
+        wanted = precision_on_device(str(self.entry["precision"]), quantisation.get("activations"))
         return next(name for name in PRECISIONS if name == wanted)
 
 

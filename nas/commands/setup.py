@@ -12,7 +12,7 @@ from nas.commands.settings import SearchSettings
 from nas.deploy.options import DeployOptions
 from nas.deploy.quantise import host_activations
 from nas.device.card import PRECISIONS as DEVICE_PRECISIONS
-from nas.device.card import Device, Precision, load_device
+from nas.device.card import Device, Precision, load_device, precision_on_device
 from nas.device.card_memory import default_limits
 from nas.device.energy import check_card
 from nas.errors import UserError, unknown_name
@@ -112,9 +112,8 @@ def searched_precisions(space: SearchSpace, device: Device, deploy: DeployOption
 
 
 def device_precision(exported: str, deploy: DeployOptions) -> Precision:
-    """The precision of a device for that of an exported file: files of 8-bit maps differ by the sign of these."""
-    signed = (deploy.activations or host_activations()) == "signed"
-    wanted = f"{exported}-signed" if signed and f"{exported}-signed" in DEVICE_PRECISIONS else exported
+    """The precision of a device for that of a file that is going to be exported."""
+    wanted = precision_on_device(exported, deploy.activations or host_activations())
     for name in DEVICE_PRECISIONS:
         if name == wanted:
             return name

@@ -48,9 +48,9 @@ def write_deployed(
         return float_file
     path = folder / f"model.{precision}.onnx"
     method: Method = "minmax" if options.method == "auto" else options.method
-    make_file(
-        precision, float_file, path, calibration, replace(options, method=method), stages=precisions_of_modules(network)
-    )
+    # What a precision costs is for the search to find out: no operator goes back to more bits here.
+    made = replace(options, method=method, revert=0)
+    make_file(precision, float_file, path, calibration, made, stages=precisions_of_modules(network))
     return path
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from safetensors.torch import save_model
 from torch import nn
 
 from nas.deploy.architecture_file import architecture_text
+from nas.deploy.deployed_file import precisions_of_modules
 from nas.deploy.export import export_onnx
 from nas.deploy.judge import FileJudgement, judge_file, run_file
 from nas.deploy.manifest import Manifest, content_entry, plain
@@ -84,10 +86,11 @@ def write_files(
     shutil.copymode(folder / ARCHITECTURE, folder / WEIGHTS)  # safetensors lets nobody but the owner read it
     entries: list[Manifest] = []
     failed: dict[str, str] = {}
+    stages = precisions_of_modules(trained.network)
     for precision in (name for name in PRECISIONS if name in options.precisions):  # int8 is made from float32
         path = folder / FILES[precision]
         try:
-            quantisation = _made(precision, path, module, samples, options)
+            quantisation = _made(precision, path, module, samples, options, stages=stages)
         except UserError as error:
             if precision == "float32":
                 raise
@@ -100,7 +103,13 @@ def write_files(
 
 
 def _made(
-    precision: Precision, path: Path, module: nn.Module, samples: Samples, options: DeployOptions
+    precision: Precision,
+    path: Path,
+    module: nn.Module,
+    samples: Samples,
+    options: DeployOptions,
+    *,
+    stages: Mapping[str, Precision],
 ) -> Manifest | None:
     """Writes one file; gives what is said of its quantisation."""
     if precision == "float32":
@@ -112,7 +121,7 @@ def _made(
         known = np.asarray(samples.test[:_COMPARED_IMAGES])
         check_images(path.with_name(FILES["float32"]), images)
         check_normalisation(images, mean=samples.mean, std=samples.std, inputs=known)
-    return make_file(precision, path.with_name(FILES["float32"]), path, images, options)
+    return make_file(precision, path.with_name(FILES["float32"]), path, images, options, stages=stages)
 
 
 def _file_entry(

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from nas.deploy.deployed import CandidateEvaluate
+from nas.deploy.deployed_file import precisions_of_modules
+from nas.deploy.manifest import read_manifest
 from nas.deploy.model_folder import export_model
 from nas.deploy.options import PRECISIONS, DeployOptions
 from nas.deploy.records import TrainedNetwork, Training
@@ -66,6 +68,10 @@ class FinalistWork:
             options,
             command=self.command,
         )
+        stages = precisions_of_modules(trained.network)
+        if stages:
+            made = next(entry for entry in read_manifest(exported.folder)["files"] if entry["quantisation"])
+            assert made["quantisation"].get("stages") == stages, "the file must hold each stage in its precision"
         training = evaluate if isinstance(evaluate, TrainingEvaluate) else evaluate.training
         complete = training.complete(candidate, trained)
         figures = {f"accuracy.{file.precision}": file.accuracy for file in exported.files}

@@ -35,7 +35,7 @@ class Shares:
         tune_rate: learning rate after shrinking, relative to the recipe's.
     """
 
-    wide: float = 0.5
+    wide: float = 0.0
     tune_rate: float = 0.5
 
     def of(self, fidelity: Fidelity) -> tuple[Fidelity, Fidelity]:

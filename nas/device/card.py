@@ -23,6 +23,8 @@ holds for ``int4``, whose matrix products have weights of 4 bits and whose other
 ``int8-dynamic`` finds the ranges of activations at run time."""
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+_SIGNED_MAPS = ("signed", "int8")  # how an option and a manifest begin that word it
 Arithmetic = Literal["float32", "float16", "int8"]
 ARITHMETIC: dict[Precision, Arithmetic] = {
     "float32": "float32",
@@ -37,6 +39,17 @@ ARITHMETIC: dict[Precision, Arithmetic] = {
 to 8 by the kernels that multiply them."""
 
 BYTES_PER_VALUE: dict[Arithmetic, int] = {"float32": 4, "float16": 2, "int8": 1}
+
+
+def precision_on_device(exported: str, activations: object) -> str:
+    """What a device knows an exported precision as: files of 8-bit maps differ by the sign of these.
+
+    Args:
+        exported: precision of the file.
+        activations: ``signed``, or what the file's manifest says of them (``int8, symmetric, a scale a tensor``).
+    """
+    signed = f"{exported}-signed"
+    return signed if signed in PRECISIONS and str(activations).startswith(_SIGNED_MAPS) else exported
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nas.device.card import precision_on_device
 from nas.report.intervals import wilson
 from nas.report.quantities import device_column
 from nas.report.records import Record, mapping, number, sequence, truth
@@ -78,11 +79,10 @@ def _facts(manifest: Mapping[str, Any], row: Mapping[str, str]) -> dict[str, Any
     """What the model folder's manifest adds to a row of the front; None or empty for whatever it does not say."""
     entry = _file_entry(manifest, row)
     samples = number(entry.get("num_test_samples"))
-    signed = mapping(entry.get("quantisation")).get("activations") == "signed"
+    activations = mapping(entry.get("quantisation")).get("activations")
     return {
         "num_samples": int(samples) if samples and samples >= 1 else None,
-        # As devices see it: INT8 files differ by the sign of their activations.
-        "device_precision": "int8-signed" if signed else str(row.get("precision", "")),
+        "device_precision": precision_on_device(str(row.get("precision", "")), activations),
         "timings": {name: _timing(mapping(value)) for name, value in mapping(entry.get("latencies")).items()},
         "agreement": number(entry.get("agreement")),
         "max_abs_error": number(entry.get("max_abs_error")),

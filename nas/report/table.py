@@ -13,7 +13,7 @@ from nas.units import Dimension, format_quantity
 Row = Mapping[str, str]
 
 _GAP = "  "
-_MARKS = (("*", "non-dominated"), ("!", "breaks a budget"))
+_MARKS = (("*", "non-dominated"), ("!", "kept out of the front"))
 _LEVELS = 2  # of shortening
 
 

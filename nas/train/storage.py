@@ -29,6 +29,7 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.ASCII)
 _OWN = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file", "local", "fsspec+")  # of pyarrow itself
 _BLOCK = 1 << 20
 _CONTENTS = "contents.json"
+_BEING_WRITTEN = re.compile(r"\.\d+\.part$", re.ASCII)  # and renamed when it is whole
 
 
 def is_address(text: str | Path) -> bool:
@@ -66,13 +67,13 @@ class Place:
     root: str
 
     def listing(self) -> list[RemoteFile]:
-        """All files below, by path; the file itself where the address is one; [] where there is nothing."""
+        """All whole files below, by path; the file itself where the address is one; [] where there is nothing."""
         with _as_os_error():
             own = self.files.get_file_info(self.root)
             if own.type == fs.FileType.File:
                 return [_remote(own, "")]
             infos = self.files.get_file_info(fs.FileSelector(self.root, allow_not_found=True, recursive=True))
-        found = [info for info in infos if info.type == fs.FileType.File]
+        found = [info for info in infos if info.type == fs.FileType.File and not _BEING_WRITTEN.search(info.path)]
         return sorted((_remote(info, _below(info.path, self.root)) for info in found), key=lambda one: one.path)
 
     def read(self, path: str) -> bytes:

@@ -48,7 +48,7 @@ def test_a_broken_budget_is_marked_and_named() -> None:
     broken = {**ROW, "accepted": "False", "reason": "latency <= 0.3 ms is broken"}
     lines = front_table([broken], device="here").splitlines()
     assert lines[1].startswith("*!")
-    assert lines[2] == "* non-dominated, ! breaks a budget"
+    assert lines[2] == "* non-dominated, ! kept out of the front"
     assert lines[3] == "! 9c41d2 float32: latency <= 0.3 ms is broken"
 
 

@@ -50,10 +50,10 @@ def test_a_hundred_workers_are_kept_busy(tmp_path: Path) -> None:
 
 
 def test_what_a_candidate_costs_the_driver_does_not_grow_with_the_run_on_a_ladder_either(tmp_path: Path) -> None:
-    session, history, spent = run(tmp_path / "h", 700, 20, ladder=True)
+    session, history, spent = run(tmp_path / "h", 450, 20, ladder=True)
     count = len(history)
-    assert count > 900
-    first, last = (spent[place + 200] - spent[place] for place in (50, count - 201))
+    assert count > 600
+    first, last = (spent[place + 150] - spent[place] for place in (50, count - 151))
     assert last < 3 * first + 0.3
     assert session.driver_seconds / count < 0.02
 
@@ -61,7 +61,7 @@ def test_what_a_candidate_costs_the_driver_does_not_grow_with_the_run_on_a_ladde
 def test_an_evaluation_takes_a_few_kilobytes_of_the_driver(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
-        _, history, _ = run(tmp_path / "h", 800, 20, ladder=False)
+        _, history, _ = run(tmp_path / "h", 400, 20, ladder=False)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

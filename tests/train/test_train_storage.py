@@ -118,6 +118,16 @@ def test_nothing_there_an_unknown_kind_and_names_that_lead_elsewhere_are_told(
     assert not list(tmp_path.rglob("evil"))
 
 
+def test_a_file_that_is_being_written_is_not_there_yet(source: Place) -> None:
+    before = [file.path for file in source.listing()]
+    partial = f"{source.root}/dog/3.png.{os.getpid()}.part"
+    with source.files.open_output_stream(partial) as stream:
+        stream.write(b"thr")
+    assert [file.path for file in source.listing()] == before
+    source.write("dog/3.png", b"three")
+    assert [file.path for file in source.listing()] == sorted([*before, "dog/3.png"])
+
+
 def test_paths_are_no_addresses() -> None:
     assert [is_address(text) for text in ("s3://b/x", "gs://b", "/data", "C:\\data", "photos", "~/x:y")] == [
         True, True, False, False, False, False,
