@@ -6,10 +6,14 @@ Responsible for the one exception type that the border (command line, notebook) 
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 _LONGEST = 300
+_LONGEST_LINE = 4000  # a field that is not known lists those that are
+# Control characters, those of format (directions of writing among them), surrogates, ends of lines and paragraphs.
+_ACTING = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class UserError(ValueError):
@@ -51,6 +55,29 @@ def unknown_name(where: str, kind: str, name: object, known: Iterable[str], *, a
 def in_file(path: Path | str, key: str) -> str:
     """``where`` for a key in a file: ``search_spaces/a.yaml: network[2].kernel``."""
     return f"{path}: {key}" if key else str(path)
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere as it may go to a terminal: what would move a cursor, colour, hide or reorder is spelt out.
+
+    Newlines and tabs stay. All other control characters, those that turn the direction of writing, and lone surrogates
+    become ``\\x1b`` and the like.
+    """
+    return "".join(map(_shown, text)) if any(map(_acts, text)) else text
+
+
+def printable_line(text: str) -> str:
+    """`printable` text as one line, of at most 4,000 characters."""
+    line = printable(" ".join(part.strip() for part in text.splitlines()))
+    return line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "…"
+
+
+def _acts(character: str) -> bool:
+    return character not in "\n\t" and unicodedata.category(character) in _ACTING
+
+
+def _shown(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii") if _acts(character) else character
 
 
 def first_line(error: BaseException | str) -> str:

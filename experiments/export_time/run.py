@@ -14,6 +14,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -29,10 +30,15 @@ NUM_MODELS, LIMIT, TEST = 8, 12000, 1000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("front", "export", "anew", "exporter"))
+    parser.add_argument("--exporter", nargs="+", default=["torchscript", "dynamo"], help="of the part anew")
     parser.add_argument("--folder", type=Path, default=Path("export_time.out"))
     given = parser.parse_args()
     print(f"load average {os.getloadavg()[0]:.1f}")
-    {"front": front, "export": export, "anew": anew, "exporter": exporter}[given.part](given.folder.resolve())
+    folder = given.folder.resolve()
+    if given.part == "anew":
+        anew(folder, given.exporter)
+    else:
+        {"front": front, "export": export, "exporter": exporter}[given.part](folder)
     print(f"load average {os.getloadavg()[0]:.1f}")
 
 
@@ -88,9 +94,9 @@ def front(folder: Path) -> None:
 
 
 def export(folder: Path) -> None:
-    """Whole commands, from the prompt to the prompt."""
-    print("| `nas export` with | seconds | of them in the table of the command | files | missing |")
-    print("|---|---|---|---|---|")
+    """Whole commands, from the prompt to the prompt; CPU seconds are those of all their processes."""
+    print("| `nas export` with | seconds | CPU seconds | load average | files | missing |")
+    print("|---|---|---|---|---|---|")
     for name, fields in {
         "defaults (2 processes)": [],
         "profile=false": ["profile=false"],
@@ -99,13 +105,21 @@ def export(folder: Path) -> None:
         "golden_only=true": ["golden_only=true"],
     }.items():
         arguments = [f"run={folder / 'run'}", f"out={folder / 'bundle'}", "keep_rejected=true", "--json", *fields]
-        started = time.monotonic()
+        started, before = time.monotonic(), cpu_seconds()
         done = subprocess.run(
             [sys.executable, "-m", "nas.cli.main", "export", *arguments], capture_output=True, text=True, check=True
         )
         seconds = time.monotonic() - started
         result = next(json.loads(line) for line in done.stdout.splitlines() if '"event": "result"' in line)
-        print(f"| {name} | {seconds:.1f} | {result['seconds']} | {len(result['files'])} | {len(result['missing'])} |")
+        used, load = cpu_seconds() - before, os.getloadavg()[0]
+        counts = f"{len(result['files'])} | {len(result['missing'])}"
+        print(f"| {name} | {seconds:.1f} | {used:.1f} | {load:.1f} | {counts} |", flush=True)
+
+
+def cpu_seconds() -> float:
+    """Of all processes that were started here and have ended, and their own."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def make(model: Path, images: Path, exporter: str) -> float:
@@ -134,7 +148,7 @@ def make(model: Path, images: Path, exporter: str) -> float:
     return time.monotonic() - started
 
 
-def anew(folder: Path) -> None:
+def anew(folder: Path, exporters: list[str]) -> None:
     """Files made anew by either exporter: a process a model, one process for all, two processes for all."""
     from nas.cli.instantiate import instantiate
     from nas.deploy.architecture_file import read_architecture
@@ -150,11 +164,11 @@ def anew(folder: Path) -> None:
         shutil.rmtree(images[model], ignore_errors=True)
         network = read_architecture(model / "architecture.yaml").network
         write_images(samples_of(task, network, num_calibration=256), images[model], num_test=TEST)
-    print("| exporter | processes | seconds for 8 models | first model of a process | later ones, median |")
-    print("|---|---|---|---|---|")
-    for name in ("torchscript", "dynamo"):
+    print("| exporter | processes | seconds for 8 models | CPU seconds | first model of a process | later, median |")
+    print("|---|---|---|---|---|---|")
+    for name in exporters:
         for processes in (0, 1, 2):
-            started = time.monotonic()
+            started, before = time.monotonic(), cpu_seconds()
             if processes:
                 times = in_pool(models, images, name, processes)
             else:
@@ -163,7 +177,8 @@ def anew(folder: Path) -> None:
             first, later = times[: processes or NUM_MODELS], sorted(times[processes:]) if processes else []
             middle = f"{later[len(later) // 2]:.1f}" if later else "-"
             how = str(processes) if processes else "a fresh one each"
-            print(f"| {name} | {how} | {seconds:.1f} | {sum(first) / len(first):.1f} | {middle} |", flush=True)
+            figures = f"{seconds:.1f} | {cpu_seconds() - before:.1f} | {sum(first) / len(first):.1f} | {middle}"
+            print(f"| {name} | {how} | {figures} |", flush=True)
 
 
 def in_pool(models: list[Path], images: dict[Path, Path], exporter: str, processes: int) -> list[float]:

@@ -1,6 +1,6 @@
 """A search of 200 candidates on a cluster of three nodes while everything fails, and what is left of it.
 
-Usage: python experiments/fault_drill/run.py [--kills 20] [--seconds 0.3] [--seed 0]
+Usage: python experiments/fault_drill/run.py [--kills 20] [--seconds 0.3] [--every 15] [--seed 0]
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100_000_000, "memo
 class Trouble:
     """Kills workers and nodes, and adds nodes, each few seconds; in the main thread, because Ray wants it so."""
 
-    def __init__(self, cluster: Cluster, rng: random.Random) -> None:
+    def __init__(self, cluster: Cluster, rng: random.Random, every: float) -> None:
         self.done: Counter[str] = Counter()
+        self._every = every
         self._cluster = cluster
         self._nodes = [cluster.add_node(**NODE) for _ in range(3)]
         self._rng = rng
-
-        self._next = time.monotonic() + 5
+        self._next = time.monotonic() + every
 
     def step(self) -> None:
         """Makes trouble, if it is time."""
@@ -54,7 +54,7 @@ class Trouble:
             self._kill_worker()
         else:
             self._kill_node()
-        self._next = time.monotonic() + self._rng.uniform(3, 8)
+        self._next = time.monotonic() + self._every * self._rng.uniform(0.5, 1.5)
 
     def _kill_worker(self) -> None:
         busy = []
@@ -113,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=0.3)
+    parser.add_argument("--every", type=float, default=15.0, help="mean seconds between kills of workers and nodes")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     rng, mark = random.Random(given.seed), os.environ["DRILL"]
@@ -120,7 +121,7 @@ def main() -> None:
     base = Path(tempfile.mkdtemp(prefix="drill-"))
     folder, told, lines = base / "run", [], []
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 100_000_000})
-    trouble = Trouble(cluster, rng)
+    trouble = Trouble(cluster, rng, given.every)
     kills = 0
     while True:
         driver = drive(folder, cluster.address, given.seconds)

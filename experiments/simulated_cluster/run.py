@@ -1,7 +1,7 @@
 """A search on a cluster that is only imagined: real loop, strategy, screen and history; candidates only pass time.
 
 Usage: python experiments/simulated_cluster/run.py [--workers 1000] [--candidates 5000] [--strategy random]
-           [--seconds 60] [--sigma 0.5] [--ladder] [--clock wall|cpu]
+           [--seconds 60] [--sigma 0.5] [--ladder] [--clock wall|cpu] [--windows 1000 2000 5000 9000]
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from nas.space.load import load_space
 from nas.space.moves import sample
 from nas.strategy.fidelities import fitted_to
 from nas.strategy.halving import Halving
+from nas.strategy.nsga2 import NSGA2
 from nas.strategy.problem import Population, SearchProblem, SearchStrategy
 from nas.strategy.random_search import RandomSearch
 from nas.strategy.regularised_evolution import RegularisedEvolution
@@ -44,6 +45,7 @@ from nas.strategy.tpe import TPE
 STRATEGIES: dict[str, Callable[[], SearchStrategy]] = {
     "random": RandomSearch,
     "evolution": RegularisedEvolution,
+    "nsga2": NSGA2,
     "surrogate": Surrogate,
     "tpe": TPE,
 }
@@ -112,6 +114,12 @@ def result(candidate: Candidate) -> Evaluation:
     return Evaluation(candidate=candidate, status="complete", metrics={"accuracy": accuracy, "loss": 0.3}, seconds=60.0)
 
 
+def _around(moments: Sequence[float], middle: int, *, full: int) -> str:
+    """Milliseconds a candidate over the 500 evaluations around ``middle``; only while all workers had work."""
+    low, high = middle - 250, middle + 250
+    return f"{1e3 * (moments[high] - moments[low]) / (high - low):.1f}" if low >= 0 and high < full else "-"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--workers", type=int, default=1000)
@@ -121,6 +129,7 @@ def main() -> None:
     parser.add_argument("--sigma", type=float, default=0.5)
     parser.add_argument("--ladder", action="store_true")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="what the driver's time is")
+    parser.add_argument("--windows", type=int, nargs="*", default=[1000, 2000, 5000, 9000], help="cost around these")
     given = parser.parse_args()
     clock = time.perf_counter if given.clock == "wall" else time.process_time
     base = given.seconds / np.exp(given.sigma**2 / 2)  # so that the mean is what was asked for
@@ -151,7 +160,6 @@ def main() -> None:
         search_loop(search, Parts(propose=propose), session, history, Parts(append=append), options=options)
         size = path.stat().st_size
     count = len(history)
-    tenth = max(1, count // 10)
     fields = {
         "strategy": given.strategy + (" on a ladder" if given.ladder else ""),
         "workers": given.workers,
@@ -159,8 +167,7 @@ def main() -> None:
         "busy": f"{session.busy_share():.1%}",
         "hours": f"{session.now / 3600:.1f}",
         "driver_ms_each": f"{1e3 * session.driver_seconds / count:.1f}",
-        "first_tenth": f"{1e3 * (moments[2 * tenth] - moments[tenth]) / tenth:.1f}",
-        "last_tenth": f"{1e3 * (moments[-1] - moments[-1 - tenth]) / tenth:.1f}",
+        **{f"ms_at_{middle}": _around(moments, middle, full=count - given.workers) for middle in given.windows},
         "propose_ms_each": f"{1e3 * sum(propose.seconds) / count:.1f}",
         "append_ms_each": f"{1e3 * sum(append.seconds) / count:.2f}",
         "driver_busy": f"{session.driver_seconds / session.now:.0%}",

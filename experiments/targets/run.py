@@ -1,8 +1,11 @@
 """Trains three small networks, ships each to each target in each precision, and times the files side by side.
 
-    python experiments/targets/run.py --data CIFAR10 --work FOLDER [--targets onnxruntime openvino tensorrt qnn]
+    python experiments/targets/run.py train --data CIFAR10 --work FOLDER [--networks mobile plain transformer]
+    python experiments/targets/run.py files --data CIFAR10 --work FOLDER [--targets onnxruntime openvino tensorrt qnn]
+    python experiments/targets/run.py times --data CIFAR10 --work FOLDER
 
-CIFAR10 holds the images as Parquet files in the layout of Hugging Face. Trained weights are kept in FOLDER.
+CIFAR10 holds the images as Parquet files in the layout of Hugging Face. Weights, files and rows are kept in FOLDER, so
+that targets whose packages are in several environments end in one table.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from nas.deploy.export import export_onnx
 from nas.deploy.files import torch_logits
 from nas.deploy.records import Samples
 from nas.deploy.targets.openvino import OpenVino
-from nas.deploy.targets.registry import open_target
+from nas.deploy.targets.registry import TARGETS, open_target
 from nas.deploy.targets.target import Source, Target
 from nas.device.anchor import anchor_model
 from nas.device.cores import bound_core
@@ -98,7 +101,7 @@ def row(target: Target, given: Source, precision: str, folder: Path) -> dict[str
 
 def timed(rows: Sequence[dict[str, object]]) -> None:
     """Adds ``latency_ms`` by the timing protocol, all files taking turns on one core."""
-    here = [one for one in rows if one.get("level") == "executed"]
+    here = [one for one in rows if one.get("level") == "executed" and str(one["file"]).endswith((".onnx", ".xml"))]
     with bound_core(1, ()) as core:
         bench = Bench(
             device="this-machine",
@@ -113,31 +116,55 @@ def timed(rows: Sequence[dict[str, object]]) -> None:
         one |= {"latency_ms": measured.latency_ms, "spread": measured.spread, "settled": measured.settled}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--targets", nargs="+", default=["onnxruntime", "openvino", "openvino-nncf", "tensorrt", "qnn"])
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.jsonl"))
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    options.work.mkdir(parents=True, exist_ok=True)
-    task = image_classification(Parquet(path=str(options.data), limit=IMAGES).load())
-    rows: list[dict[str, object]] = []
-    for name in NAMES:
-        given = source(name, task, options.work)
-        accuracy = float((given.reference.argmax(1) == given.samples.test_labels).mean())
-        for kind in options.targets:
+def files(given: argparse.Namespace) -> None:
+    """Makes and judges the files of a network for some targets; the rows go to FOLDER/rows."""
+    task = image_classification(Parquet(path=str(given.data), limit=IMAGES).load())
+    (given.work / "rows").mkdir(parents=True, exist_ok=True)
+    for name in given.networks:
+        made = source(name, task, given.work)
+        accuracy = float((made.reference.argmax(1) == made.samples.test_labels).mean())
+        for kind in given.targets:
             target = OpenVino(quantiser="nncf") if kind == "openvino-nncf" else open_target(kind)
+            rows: list[dict[str, object]] = []
             for precision in ("int8",) if kind == "openvino-nncf" else target.precisions:
-                folder = options.work / "files" / name / kind / precision
+                folder = given.work / "files" / name / kind / precision
                 folder.mkdir(parents=True, exist_ok=True)
-                found = row(target, given, precision, folder)
+                found = row(target, made, precision, folder)
                 rows.append({"network": name, "target": kind, "precision": precision, "torch": accuracy, **found})
                 print(rows[-1], flush=True)
+            (given.work / "rows" / f"{name}.{kind}.json").write_text(json.dumps(rows))
+
+
+def times(given: argparse.Namespace) -> None:
+    """Times the files of onnxruntime and OpenVINO in turns, and writes all rows."""
+    rows: list[dict[str, object]] = []
+    for name in NAMES:
+        for kind in (*TARGETS, "openvino-nncf"):
+            path = given.work / "rows" / f"{name}.{kind}.json"
+            rows += json.loads(path.read_text()) if path.is_file() else []
     timed(rows)
     lines = [json.dumps({key: value for key, value in one.items() if key != "file"}) for one in rows]
-    options.out.write_text("\n".join(lines) + "\n")
+    given.out.write_text("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("train", "files", "times"))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--networks", nargs="+", default=list(NAMES), choices=NAMES)
+    parser.add_argument("--targets", nargs="+", default=["onnxruntime", "openvino", "openvino-nncf", "tensorrt", "qnn"])
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.jsonl"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    given.work.mkdir(parents=True, exist_ok=True)
+    if given.part == "train":
+        task = image_classification(Parquet(path=str(given.data), limit=IMAGES).load())
+        for name in given.networks:
+            trained(name, task, given.work)
+            print(f"{name} is trained", flush=True)
+    else:
+        {"files": files, "times": times}[given.part](given)
 
 
 if __name__ == "__main__":

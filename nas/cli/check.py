@@ -21,8 +21,9 @@ def run_check(arguments: list[str]) -> int:
     """Runs `nas check` with Hydra arguments.
 
     Returns:
-        The exit code: 0 where all operators run on the targets, 1 where one is refused or leaves the accelerator.
-        Operators that only run in a higher precision are shown, and change nothing.
+        The exit code: 0 where all operators run on the targets, 1 where one is refused or leaves the accelerator, or
+        where one of several targets could not be asked. Operators that only run in a higher precision are shown, and
+        change nothing.
 
     Raises:
         UserError: the user's mistakes.
@@ -41,7 +42,7 @@ def run_check(arguments: list[str]) -> int:
 def _check_with(config: Mapping[str, object]) -> int:
     # Imported late: composing, and `--help`, must not wait for torch.
     from nas.cli.display import display_named
-    from nas.commands.check import STOPPING, CheckSettings, check
+    from nas.commands.check import CheckSettings, check
 
     _check_fields(config)
     allow = _names(config, "allow")
@@ -57,8 +58,7 @@ def _check_with(config: Mapping[str, object]) -> int:
         fields[name] = instantiate(config[name], where=name, allow=allow)
     settings = CheckSettings(**fields)  # type: ignore[arg-type]  # checked above, and by the settings
     found = check(settings, display=display_named(str(config["display"])))
-    stops = any(finding.effect in STOPPING for one in found for finding in one.findings)
-    return _LEAVES if stops else _RUNS
+    return _RUNS if all(one.runs for one in found) else _LEAVES
 
 
 def _check_fields(config: Mapping[str, object]) -> None:

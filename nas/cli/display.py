@@ -1,4 +1,7 @@
-"""How events reach a terminal, a log or a script: one class a way."""
+"""How events reach a terminal, a log or a script: one class a way.
+
+Texts may hold names from files of others: whatever would drive a terminal is spelt out.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from nas.commands.display import Display, Silent
-from nas.errors import unknown_name
+from nas.errors import printable, unknown_name
 
 _WIDTH = 9
 
@@ -23,7 +26,7 @@ class PlainDisplay:
         self._told: dict[str, tuple[int, int]] = {}  # topic -> total and the last tenth
 
     def say(self, topic: str, text: str) -> None:
-        print(f"{topic:<{_WIDTH}}{text}", flush=True)
+        print(f"{topic:<{_WIDTH}}{printable(text)}", flush=True)
 
     def progress(self, topic: str, done: int, total: int, *, text: str = "", each: bool = False) -> None:
         tenth = 10 * done // max(total, 1)
@@ -38,7 +41,7 @@ class PlainDisplay:
         self.say("note", text)
 
     def result(self, table: str, figures: Mapping[str, object]) -> None:
-        print(table, flush=True)
+        print(printable(table), flush=True)
 
 
 class RichDisplay:
@@ -53,7 +56,7 @@ class RichDisplay:
 
     def say(self, topic: str, text: str) -> None:
         self._stop()
-        self._console.print(f"{topic:<{_WIDTH}}{text}", markup=False)
+        self._console.print(f"{topic:<{_WIDTH}}{printable(text)}", markup=False)
 
     def progress(self, topic: str, done: int, total: int, *, text: str = "", each: bool = False) -> None:
         if self._progress is None or self._topic != topic:
@@ -65,10 +68,10 @@ class RichDisplay:
                 console=self._console,
                 refresh_per_second=8,
             )
-            self._task = self._progress.add_task(topic, total=total, text=text)
+            self._task = self._progress.add_task(topic, total=total, text=printable(text))
             self._topic, self._started = topic, time.monotonic()
             self._progress.start()
-        self._progress.update(self._task, completed=done, total=total, text=text)
+        self._progress.update(self._task, completed=done, total=total, text=printable(text))
         if done >= total:
             self._stop()
 
@@ -77,7 +80,7 @@ class RichDisplay:
 
     def result(self, table: str, figures: Mapping[str, object]) -> None:
         self._stop()
-        self._console.print(table, markup=False)
+        self._console.print(printable(table), markup=False)
 
     def _stop(self) -> None:
         if self._progress is not None:
@@ -108,7 +111,7 @@ class QuietDisplay(Silent):
     """Only notes, on standard error."""
 
     def note(self, text: str) -> None:
-        print(f"note: {text}", file=sys.stderr, flush=True)
+        print(f"note: {printable(text)}", file=sys.stderr, flush=True)
 
 
 _DISPLAYS: dict[str, Callable[[], Display]] = {

@@ -22,6 +22,8 @@ _FIELDS = (
     "measure", "device", "workers", "licence", "allow", "display",
 )  # fmt: skip
 _GROUPS = ("data", "deploy")
+# What single fields of a group are put over where the run does not tell what it had.
+_FALLBACKS: dict[str, dict[str, object]] = {"deploy": {"_target_": "nas.deploy.options.DeployOptions"}}
 _COMPLETE, _PARTIAL = 0, 1
 
 
@@ -37,10 +39,22 @@ def run_export(arguments: list[str]) -> int:
     codes: list[int] = []
     run_under_hydra(
         "export",
-        checked_arguments("nas export", arguments),
+        checked_arguments("nas export", _over_the_runs(arguments)),
         lambda config, overrides: codes.append(_export_with(config, overrides)),
     )
     return max(codes, default=_COMPLETE)  # none after --help
+
+
+def _over_the_runs(arguments: Sequence[str]) -> list[str]:
+    """Fields of a group that is not chosen as Hydra takes them: they are put over what the run had."""
+    if "--dry-run" in arguments:
+        raise unknown_name("nas export", "option", "--dry-run", ["--help", "--quiet", "--json", "--config-dir"])
+    chosen = {argument.partition("=")[0] for argument in arguments}
+    return [
+        f"+{argument}" if group in _GROUPS and dot and group not in chosen else argument
+        for argument in arguments
+        for group, dot, _ in [argument.partition("=")[0].partition(".")]
+    ]
 
 
 def _export_with(config: dict[str, object], overrides: Sequence[str]) -> int:
@@ -87,6 +101,8 @@ def _groups(
     found: dict[str, object] = {}
     for group in _GROUPS:
         node = config.get(group) or before.get(group)
+        if isinstance(node, Mapping) and "_target_" not in node:  # single fields, without a choice of the group
+            node = {**(before.get(group) or _FALLBACKS.get(group, {})), **node}
         if node is None or (group == "data" and golden_only):
             continue
         try:

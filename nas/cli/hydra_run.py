@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from nas.cli.options import config_folder
 from nas.errors import UserError, unknown_name
 from nas.locate import resource_folder
 
@@ -50,6 +52,9 @@ def run_under_hydra(name: str, arguments: list[str], task: Callable[[dict[str, o
                 decorated()
         except (HydraException, OmegaConfBaseException) as error:
             raise _as_user_error(error, name, arguments) from error
+        except yaml.YAMLError as error:
+            problem = f"is not plain YAML, {' '.join(str(error).split())}"
+            raise UserError(config_folder(arguments) or "config", problem, "correct the file of the group") from error
         except ValueError as error:  # not the task's, those are in `errors`
             raise _no_such_option(arguments) or UserError("config", " ".join(str(error).split())) from error
         finally:
@@ -66,6 +71,14 @@ def _no_such_option(arguments: Sequence[str]) -> UserError | None:
         if known and value not in known:
             return unknown_name(key, key, value, known)
     return None
+
+
+def _names_options(argument: str) -> bool:
+    """Whether it chooses what a group has, one (``data=folder``) or several (``callbacks=[mlflow,wandb]``)."""
+    group, _, value = argument.partition("=")
+    several = value.startswith("[") and value.endswith("]")
+    names = [name.strip() for name in value[1:-1].split(",")] if several else [value]
+    return set(names) <= set(_options(group))
 
 
 def _options(group: str) -> list[str]:
@@ -131,7 +144,7 @@ def _as_user_error(error: Exception, name: str, arguments: Sequence[str]) -> Use
 def _unknown_field(key: str, name: str, arguments: Sequence[str]) -> UserError:
     """The error for a field that the config does not have: lists the fields of the deepest known level."""
     # The groups as they were chosen: data=folder has other fields than the default.
-    chosen = [argument for argument in arguments if argument.partition("=")[2] in _options(argument.partition("=")[0])]
+    chosen = [argument for argument in arguments if _names_options(argument)]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(resource_folder("conf"))):
         node: object = OmegaConf.to_container(hydra.compose(name, overrides=chosen), resolve=False)

@@ -10,6 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from nas.errors import UserError, unknown_name
 
+# What members of a group answer to, or are; written out, because importing them here would be slow.
+_METHODS = {"data": "load", "strategy": "propose", "runner": "start", "callbacks": "open"}
+_KINDS = {"recipe": "nas.train.recipe.Recipe", "deploy": "nas.deploy.options.DeployOptions"}
+
 
 def instantiate(node: object, *, where: str, allow: Sequence[str] = ()) -> object:
     """Builds the object that a mapping with ``_target_`` names; nested mappings with ``_target_`` too.
@@ -27,6 +31,7 @@ def instantiate(node: object, *, where: str, allow: Sequence[str] = ()) -> objec
         raise UserError(where, f"must be a group with a _target_, got {node!r}", f"choose one, e.g. {where}=<name>")
     target = str(node["_target_"])
     kind = _import(target, where=where, allow=allow)
+    _check_group(kind, target, where=where)
     fields: dict[str, object] = {}
     for name, value in node.items():
         if name == "_target_":
@@ -46,6 +51,20 @@ def instantiate(node: object, *, where: str, allow: Sequence[str] = ()) -> objec
     except (TypeError, ValueError) as error:
         raise UserError(where, f"{target} refuses its fields: {error}") from error
     return made
+
+
+def _check_group(kind: type, target: str, *, where: str) -> None:
+    """Refuses a class of ours that is no member of its group."""
+    group = where.partition(".")[0] if where.startswith("callbacks.") else where
+    if not target.startswith("nas."):  # whoever brings a class of their own knows what it is for
+        return
+    method, wanted = _METHODS.get(group), _KINDS.get(group)
+    if method is not None and not callable(getattr(kind, method, None)):
+        raise UserError(
+            where, f"must be a class with {method}(), {target} has none", f"choose one, e.g. {group}=<name>"
+        )
+    if wanted is not None and wanted not in (f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__):
+        raise UserError(where, f"must be a {wanted} or made from it, got {target}", f"choose one, e.g. {group}=<name>")
 
 
 def _check_types(kind: type, fields: Mapping[str, object], *, where: str) -> None:
@@ -89,4 +108,8 @@ def _import(target: str, *, where: str, allow: Sequence[str]) -> type:
         raise UserError(f"{where}._target_", f"cannot be imported, got '{target}': {error}") from error
     if not isinstance(found, type):
         raise UserError(f"{where}._target_", f"must name a class, got '{target}'")
+    # A module's own records of settings, and not what it imports: making one checks its fields and does nothing else.
+    ours = target.startswith("nas.") and not any(f"{target}.".startswith(f"{p.rstrip('.')}.") for p in allow)
+    if ours and not (dataclasses.is_dataclass(found) and found.__module__.startswith("nas.")):
+        raise UserError(f"{where}._target_", f"must name a group of settings of nas, got '{target}'")
     return found

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 
-from nas.errors import UserError, unknown_name
+from nas.errors import UserError, printable_line, unknown_name
 
 _USAGE = """\
 nas: hardware-aware neural architecture search, from a data set and budgets to verified model files
@@ -20,7 +20,9 @@ usage: nas <command> [field=value ...]
 commands
   search     search a space for networks that fit your budgets; train, export and measure the best
   calibrate  measure architectures on a device, and fit the latency model that searches ask
+  retrain    models of a run trained long, with a tuned recipe, as a new run
   profile    where the time of a model file goes, operator by operator
+  compress   a model of your own made smaller: quantised, pruned, taught, mixed; each file run, judged and timed
   export     models of a run for their runtimes, with loaders and golden outputs, as one bundle
   check      which operators of a space or a model a runtime would refuse or slow down, before any training
   devices    list the devices that are found from here, and what is known of each
@@ -39,6 +41,7 @@ examples
   nas search data=folder data.path=photos data.resolution=64
   nas search run.resume=runs/2026-11-23-digits run.candidates=60
   nas export run=runs/2026-11-23-digits targets=[onnxruntime,litert]
+  nas compress model=my_nets:trained allow=[my_nets] data=folder data.path=photos budget.latency="2 ms"
 """
 
 
@@ -58,10 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _command(arguments[0])(arguments[1:])
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable_line(str(error))}", file=sys.stderr)
+        return 2
+    except RecursionError as error:
+        if "JSON" not in str(error):
+            raise
+        print("error: nas: a JSON file that was given is nested deeper than any that nas writes", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(stop.args[0] if stop.args else "stopped", file=sys.stderr)
+        print(printable_line(str(stop.args[0])) if stop.args else "stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1
@@ -93,6 +101,12 @@ def _calibrate(arguments: list[str]) -> int:
     return run_calibrate(arguments)
 
 
+def _retrain(arguments: list[str]) -> int:
+    from nas.cli.retrain import run_retrain
+
+    return run_retrain(arguments)
+
+
 def _profile(arguments: list[str]) -> int:
     from nas.cli.profile import run_profile
 
@@ -103,6 +117,12 @@ def _export(arguments: list[str]) -> int:
     from nas.cli.export import run_export
 
     return run_export(arguments)
+
+
+def _compress(arguments: list[str]) -> int:
+    from nas.cli.compress import run_compress
+
+    return run_compress(arguments)
 
 
 def _check(arguments: list[str]) -> int:
@@ -136,15 +156,17 @@ def _runs(arguments: list[str]) -> int:
 
 
 def _verify(arguments: list[str]) -> int:
-    from nas.cli.listings import verify_folder
+    from nas.cli.verify import run_verify
 
-    return verify_folder(arguments)
+    return run_verify(arguments)
 
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "search": _search,
     "calibrate": _calibrate,
+    "retrain": _retrain,
     "profile": _profile,
+    "compress": _compress,
     "export": _export,
     "check": _check,
     "devices": _devices,

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from nas.cli.composed import check_groups, check_override
 from nas.errors import UserError, unknown_name
+from nas.locate import resource_folder
 
 _SHORT = {"--quiet": "display=quiet", "--json": "display=json", "--dry-run": "run.forecast_only=true"}
 _FLAGS = ("--help", "-h", "--multirun", "-m", "--resolve", "--shell-completion", "-sc", "--hydra-help", "--version")
@@ -31,6 +33,7 @@ def checked_arguments(command: str, arguments: Sequence[str]) -> list[str]:
     options: list[str] = []
     overrides: list[str] = []
     rest = list(arguments)
+    groups = frozenset(path.name for path in resource_folder("conf").iterdir() if path.is_dir())
     while rest:
         argument = rest.pop(0)
         name, _, value = argument.partition("=")
@@ -48,6 +51,7 @@ def checked_arguments(command: str, arguments: Sequence[str]) -> list[str]:
         elif not name.strip("+~ "):
             raise UserError(f"argument '{argument}'", "must name a field", "give it as field=value")
         else:
+            check_override(argument, groups)
             overrides.append(argument)
     return [*options, *overrides]
 
@@ -62,7 +66,9 @@ def config_folder(arguments: Sequence[str]) -> str | None:
 
 
 def _check_value(name: str, value: str) -> None:
-    if name in _FOLDER and not (value and Path(value).is_dir()):
-        raise UserError(name, f"must be followed by a folder, got '{value}'", "one that holds e.g. data/mine.yaml")
+    if name in _FOLDER:
+        if not (value and Path(value).is_dir()):
+            raise UserError(name, f"must be followed by a folder, got '{value}'", "one that holds e.g. data/mine.yaml")
+        check_groups(Path(value))
     if name in _CONFIG and value not in _SHOWN:
         raise UserError(name, f"must be followed by one of {', '.join(_SHOWN)}, got '{value}'")

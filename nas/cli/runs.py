@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.errors import UserError, unknown_name
+from nas.errors import UserError, printable, unknown_name
 
 _USAGE = """\
 nas runs: the runs of a folder, side by side, joined, or for other tools
 
 usage
-  nas runs [<folder>]                                lists the runs of a folder, runs/ without one
+  nas runs [list] [<folder>]                         lists the runs of a folder, runs/ without one
   nas runs compare <run> <run> ... [out=FILE]        fronts on one plot, hypervolumes in one box; writes a page
   nas runs merge <run> <run> ... out=<run folder>    the union of runs in one space on the same data
   nas runs export run=<run> storage=<url>            the history as an Optuna study, e.g. for optuna-dashboard
@@ -64,12 +64,14 @@ def _list(given: _Arguments) -> None:
         rule = f"must be given one folder, got {', '.join(given.plain)}"
         raise UserError("nas runs", rule, f"or one of {', '.join(name for name in _COMMANDS if name != 'list')} first")
     folder = Path(given.plain[0]) if given.plain else Path("runs")
+    if given.plain and str(folder).isidentifier() and not folder.exists():
+        raise unknown_name("nas runs", "folder or command", folder, _COMMANDS)
     table, records = list_runs(folder)
     if given.shown == "json":
         for record in records:
             print(json.dumps(record))
     else:
-        print(table)
+        print(printable(table))
 
 
 def _compare(given: _Arguments) -> None:

@@ -13,6 +13,8 @@ from nas.cli.hydra_run import run_under_hydra
 from nas.cli.options import checked_arguments, config_folder
 from nas.errors import UserError
 
+# Fields that run code, or send data, code or results somewhere: a run folder cannot bring them.
+_GIVEN_AGAIN = ("allow", "callbacks", "runner.address", "runner.pip", "runner.working_dir", "runner.env")
 _NOT_RESUMED = {"run.resume", "run.name", "run.folder", "run.forecast_only", "display"}
 
 
@@ -21,8 +23,44 @@ def run_search(arguments: list[str]) -> int:
     checked = checked_arguments("nas search", with_resumed_arguments(arguments))
     groups = config_folder(checked)
     own = {} if groups is None else {"config_dir": str(Path(groups).resolve())}
-    run_under_hydra("search", checked, lambda config, overrides: _search_with(config, overrides, own))
+
+    def run(config: dict[str, object], overrides: Sequence[str]) -> None:
+        if _resumed(arguments):
+            refuse_taken_over(config, arguments)
+        _search_with(config, overrides, own)
+
+    run_under_hydra("search", checked, run)
     return 0
+
+
+def refuse_taken_over(config: Mapping[str, object], given: Sequence[str]) -> None:
+    """Refuses fields of a resumed run that would run code or send something, unless they are given again now.
+
+    A run folder may come from somebody else. What its manifest says chooses among what is installed here, and no more.
+
+    Args:
+        config: as composed.
+        given: arguments of now, without those of the run.
+
+    Raises:
+        UserError: such a field has a value that was not given now.
+    """
+    keys = {_split(argument)[0] for argument in given}
+    own_groups = config_folder(given) is not None
+    for field in _GIVEN_AGAIN:
+        group, _, name = field.partition(".")
+        node = config.get(group)
+        value = node.get(name) if name and isinstance(node, Mapping) else None if name else node
+        named = any(key == field or key.startswith((f"{field}.", f"{field}@")) for key in keys)
+        chosen = group in keys and (own_groups or config_folder(with_resumed_arguments(given)) is None)
+        if value and not named and not chosen:
+            problem = f"the run was begun with {field}={_plain(value)}, which a run folder cannot decide"
+            raise UserError("run.resume", problem, f"give {field}=... again if you trust where the folder comes from")
+
+
+def _plain(value: object) -> str:
+    text = f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple | Mapping) else str(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _search_with(config: dict[str, object], overrides: Sequence[str], own: Mapping[str, object]) -> None:
@@ -54,7 +92,7 @@ def with_resumed_arguments(arguments: Sequence[str]) -> list[str]:
     Raises:
         UserError: the folder that is to be resumed holds no readable manifest.
     """
-    resumed = [value for key, value in map(_split, arguments) if key == "run.resume" and value not in ("null", "")]
+    resumed = _resumed(arguments)
     if not resumed:
         return list(arguments)
     file = Path(resumed[-1].strip("'\"")) / "manifest.json"
@@ -65,8 +103,11 @@ def with_resumed_arguments(arguments: Sequence[str]) -> list[str]:
         raise UserError("run.resume", f"must be a run folder, but there is no {file}") from error
     except (KeyError, TypeError) as error:
         raise UserError("run.resume", f"must be a run folder, but {file} is not the manifest of a run") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError("run.resume", f"cannot read {file}: {error}") from error
+    odd = next((override for override in earlier if override.startswith("-") or "hydra" in _split(override)[0]), None)
+    if odd is not None:
+        raise UserError("run.resume", f"must hold fields of nas as overrides in {file}, got {odd!r}", "do not trust it")
     given = {_split(argument)[0] for argument in arguments}
     # A group chosen anew brings its own fields: the old group's ones would not fit.
     kept = [
@@ -79,6 +120,11 @@ def with_resumed_arguments(arguments: Sequence[str]) -> list[str]:
     if isinstance(groups, str) and config_folder(arguments) is None:
         kept = ["--config-dir", groups, *kept]
     return [*kept, *arguments]
+
+
+def _resumed(arguments: Sequence[str]) -> list[str]:
+    """Run folders that arguments say to go on with; the last one holds."""
+    return [value for key, value in map(_split, arguments) if key == "run.resume" and value not in ("null", "")]
 
 
 def _split(override: str) -> tuple[str, str]:

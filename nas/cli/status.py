@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from nas.errors import UserError, unknown_name
+from nas.errors import UserError, printable, unknown_name
 
 _USAGE = """\
 nas status: how a run is, from its files: it disturbs no search, and also tells of finished, stopped and killed ones
@@ -44,7 +44,7 @@ def run_status(arguments: list[str]) -> int:
     last = ""
     while True:
         run = status(folder)
-        text = json.dumps(status_record(run)) if "json" in fields else status_text(run)
+        text = json.dumps(status_record(run)) if "json" in fields else printable(status_text(run))
         if clear or text != last:
             print(clear + text, flush=True)
         last = text

@@ -114,6 +114,7 @@ class CheckedTarget:
         note: what a reader must know: that a table was asked, say; "" for nothing.
         findings: worst effects first, then the most frequent.
         models: files that were looked at.
+        problem: why it could not be asked; "" where it was.
     """
 
     target: str
@@ -121,30 +122,46 @@ class CheckedTarget:
     note: str
     findings: tuple[Finding, ...]
     models: int
+    problem: str = ""
+
+    @property
+    def runs(self) -> bool:
+        """Whether every operator runs on the target, in whichever precision."""
+        return not self.problem and not any(finding.effect in STOPPING for finding in self.findings)
 
 
 def check(settings: CheckSettings, *, display: Display | None = None) -> tuple[CheckedTarget, ...]:
     """Asks the targets about untrained architectures of a space, or about stored models, and shows a table.
 
     Returns:
-        What was found; a check fails where a finding's effect is one of `STOPPING`.
+        What was found; a check fails where one of it does not run (`CheckedTarget.runs`).
 
     Raises:
-        UserError: an unknown target, space or precision, a runtime that is missing and cannot be replaced by a table,
-            or something else that the user gave and that does not fit.
+        UserError: an unknown target, space or precision, something else that the user gave and that does not fit, or
+            no target could be asked: their runtimes are missing and cannot be replaced by a table.
     """
     display = display or Silent()
     targets = [open_target(name, settings.deploy) for name in settings.targets]
     chosen = [(target, precision) for target in targets for precision in _precisions(target, settings.precisions)]
     with tempfile.TemporaryDirectory(prefix="nas-check-") as scratch:
         models = _models(settings, Path(scratch), display)
-        found = tuple(
-            _checked(target, precision, models, display, (step * len(models), len(chosen) * len(models)))
-            for step, (target, precision) in enumerate(chosen)
-        )
+        found: list[CheckedTarget] = []
+        failure: UserError | None = None
+        for step, (target, precision) in enumerate(chosen):
+            try:
+                one = _checked(target, precision, models, display, (step * len(models), len(chosen) * len(models)))
+            except UserError as error:
+                failure = failure or error
+                problem = f"{error.problem}; {error.advice}"
+                one = CheckedTarget(
+                    target=target.name, precision=precision, note="", findings=(), models=0, problem=problem
+                )
+            found.append(one)
+        if failure is not None and all(one.problem for one in found):
+            raise failure
     display.progress("check", len(chosen) * len(models), len(chosen) * len(models), text="done")
     display.result(check_table(found), {"targets": [_record(one) for one in found]})
-    return found
+    return tuple(found)
 
 
 def _precisions(target: Target, given: Sequence[str] | None) -> Sequence[str]:
@@ -273,6 +290,7 @@ def _record(checked: CheckedTarget) -> Mapping[str, Any]:
         "precision": checked.precision,
         "models": checked.models,
         "note": checked.note,
+        "problem": checked.problem,
         "findings": [
             {
                 "operator": one.operator,

@@ -22,6 +22,8 @@ def check_table(checked: Sequence[CheckedTarget]) -> str:
 def _block(one: CheckedTarget) -> list[str]:
     head = f"{one.target}  {one.precision}"
     note = [f"    {one.note}"] if one.note else []
+    if one.problem:
+        return [f"{head}  not checked: {one.problem}"]
     if not one.findings:
         return [f"{head}  every operator of {_models(one.models)} runs as it should", *note]
     return [head, *note, *(line for finding in one.findings for line in _finding(finding, one.models))]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.commands.display import Display, Silent
-from nas.commands.export_inputs import Chosen, chosen_models, load_task, prepare_images, run_record
+from nas.commands.export_inputs import Chosen, chosen_models, load_task, matched, prepare_images, run_record
 from nas.commands.export_jobs import Opened, num_workers, open_targets, run_jobs
 from nas.commands.export_settings import ExportSettings
 from nas.commands.export_table import exported_records, exported_table
@@ -84,7 +84,8 @@ def export(settings: ExportSettings, *, display: Display | None = None, command:
         bundle.mkdir(parents=True)
         targets = open_targets(settings)
         with export_pool(num_workers(settings, models, targets)) as pool:
-            task = load_task(settings, models)
+            task = load_task(settings)
+            models = matched(models, task)
             _tell(settings, models, task, display)
             images = prepare_images(settings, models, task, scratch / "images")
             files, missing = run_jobs(settings, pool, models, targets, images=images, bundle=bundle, display=display)
@@ -190,7 +191,7 @@ def _about(
     command: str,
     targets: Sequence[Opened],
 ) -> About:
-    first = models[0].manifest
+    first = next(model.manifest for model in models if not model.unfit)
     space = {key: (run.get("space") or first["space"]).get(key, "") for key in ("name", "digest")}
     data = {"name": first["training"]["data"], "digest": first["training"]["data_digest"]}
     num_test = int(first["golden"]["num_samples"]) if task is None else len(task.data.splits["test"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,13 @@ class Chosen:
         folder: its model folder.
         manifest: of that.
         barred: precision -> the budget that its file of the model folder breaks.
+        unfit: why the data cannot calibrate and judge it; "" where it can.
     """
 
     folder: Path
     manifest: Manifest
     barred: Mapping[str, str]
+    unfit: str = ""
 
     @property
     def digest(self) -> str:
@@ -54,7 +56,7 @@ def run_record(run: Path) -> Mapping[str, Any]:
         record = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError("run", f"{run / 'manifest.json'} cannot be read, {error}", "give another run") from error
     if not isinstance(record, dict):
         raise UserError("run", f"{run / 'manifest.json'} must be a JSON object", "give another run")
@@ -113,28 +115,32 @@ def _chosen(folder: Path) -> Chosen:
     return Chosen(folder=folder, manifest=manifest, barred=barred)
 
 
-def load_task(settings: ExportSettings, models: Sequence[Chosen]) -> ImageClassification | None:
-    """The data as the models take it; None where none was given.
+def load_task(settings: ExportSettings) -> ImageClassification | None:
+    """The data; None where none was given. Raises `UserError` where it cannot be loaded."""
+    return None if settings.data is None else image_classification(settings.data.load())
+
+
+def matched(models: Sequence[Chosen], task: ImageClassification | None) -> list[Chosen]:
+    """The models, those marked that the data does not fit; without data all are as they were.
 
     Raises:
-        UserError: it cannot be loaded, or is not what the models were trained on.
+        UserError: it fits none of them.
     """
-    if settings.data is None:
-        return None
-    task = image_classification(settings.data.load())
-    for model in models:
-        trained = model.manifest["training"]
-        if trained["data_digest"] != task.data.digest:
-            problem = (
-                f"must be what {model.digest} was trained on (digest {trained['data_digest']}), is {task.data.digest}"
-            )
-            raise UserError("data", problem, "give the run's data, or golden_only=true")
-        about = model.manifest["input"]
-        for name, found in (("mean", task.mean), ("std", task.std)):
-            if len(found) != len(about[name]) or not all(map(_near, found, about[name])):
-                problem = f"must be normalised as {model.digest} was trained, {name} {about[name]}, has {list(found)}"
-                raise UserError("data", problem, "give the run's data, or golden_only=true")
-    return task
+    found = [model if task is None else replace(model, unfit=_misfit(model, task)) for model in models]
+    if all(model.unfit for model in found):
+        raise UserError("data", found[0].unfit, "give the run's data, or golden_only=true")
+    return found
+
+
+def _misfit(model: Chosen, task: ImageClassification) -> str:
+    """Why a model can be neither calibrated nor judged with the data; "" where it can."""
+    trained, about = model.manifest["training"], model.manifest["input"]
+    if trained["data_digest"] != task.data.digest:
+        return f"must be what {model.digest} was trained on (digest {trained['data_digest']}), is {task.data.digest}"
+    for name, found in (("mean", task.mean), ("std", task.std)):
+        if len(found) != len(about[name]) or not all(map(_near, found, about[name])):
+            return f"must be normalised as {model.digest} was trained, {name} {about[name]}, has {list(found)}"
+    return ""
 
 
 def _near(first: float, second: float) -> bool:
@@ -144,9 +150,14 @@ def _near(first: float, second: float) -> bool:
 def prepare_images(
     settings: ExportSettings, models: Sequence[Chosen], task: ImageClassification | None, scratch: Path
 ) -> dict[str, Path]:
-    """Digest -> folder with the images for its jobs; models that take images of one size share them."""
+    """Digest -> folder with the images for its jobs; models that take images of one size share them.
+
+    None for models that the data does not fit.
+    """
     places: dict[str, Path] = {}
     for model in models:
+        if model.unfit:
+            continue
         place = scratch / model.digest
         if task is not None:
             shape = model.manifest["input"]["shape"][1:]

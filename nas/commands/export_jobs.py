@@ -14,6 +14,7 @@ from nas.deploy.bundle.records import ExportJob, MadeFile, Missing, Outcome, all
 from nas.deploy.bundle.write import model_place
 from nas.deploy.targets.registry import open_target
 from nas.deploy.targets.target import Target
+from nas.errors import unknown_name
 from nas.run.capacity import usable_cores
 
 
@@ -41,8 +42,16 @@ class Opened:
 
 
 def open_targets(settings: ExportSettings) -> list[Opened]:
-    """The targets in the order in which they were given."""
+    """The targets in the order in which they were given.
+
+    Raises:
+        UserError: a precision that none of them has.
+    """
     targets = [open_target(name, settings.deploy) for name in settings.targets]
+    known = dict.fromkeys(precision for target in targets for precision in target.precisions)
+    for precision in settings.precisions or ():
+        if precision not in known:
+            raise unknown_name("precisions", f"precision of {', '.join(settings.targets)}", precision, known)
     return [Opened(target=target, problem=target.available()) for target in targets]
 
 
@@ -70,7 +79,7 @@ def run_jobs(
         pool: where the jobs run.
         models: that are exported.
         targets: that they are exported to.
-        images: digest -> folder with the images of its jobs.
+        images: digest -> folder with the images of its jobs; none for a model that the data does not fit.
         bundle: folder that the files go into.
         display: is told of each job, and of each reason for which something is missing.
     """
@@ -78,8 +87,8 @@ def run_jobs(
     left: list[ExportJob] = []
     for model in sorted(models, key=lambda model: -int(model.manifest["macs"])):  # the longest first
         for one in targets:
-            job = _job(settings, model, one.target, images[model.digest], bundle)
-            possible, dropped = _split(job, one)
+            job = _job(settings, model, one.target, images.get(model.digest, bundle), bundle)
+            possible, dropped = _split(job, one, model.unfit)
             found[model.digest, one.target.name] = [dropped]
             left += [possible] if possible.precisions else []
     count = 0
@@ -122,11 +131,17 @@ def _usual(model: Chosen, target: Target) -> tuple[str, ...]:
     return target.precisions[:1]
 
 
-def _split(job: ExportJob, opened: Opened) -> tuple[ExportJob, Outcome]:
-    """What of a job its target can make, and the outcome of the rest."""
-    known = () if opened.problem else opened.target.precisions
+def _split(job: ExportJob, opened: Opened, unfit: str) -> tuple[ExportJob, Outcome]:
+    """What of a job its target can make, and the outcome of the rest.
+
+    Args:
+        job: of one model.
+        opened: its target.
+        unfit: why the data does not fit the model; "" where it does.
+    """
+    known = () if opened.problem or unfit else opened.target.precisions
     others = tuple(name for name in job.precisions if name not in known)
-    reason = opened.problem or f"it has no such precision, only {', '.join(known)}"
+    reason = opened.problem or (f"the data {unfit}" if unfit else f"it has no such precision, only {', '.join(known)}")
     possible = tuple(name for name in job.precisions if name in known)
     return replace(job, precisions=possible), all_missing(replace(job, precisions=others), reason)
 

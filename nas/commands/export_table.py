@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nas.deploy.bundle.pages import judged_in
 from nas.units import format_quantity
 
 _HEADS = ("model", "target", "precision", "level", "accuracy", "agrees", "error", "size", "activations")
 _RIGHT = 4  # columns from here on are figures
 _GAP = "  "
+_NOTHING_RAN = ("structure-only", "script-only")
 
 
 def exported_table(manifest: Mapping[str, Any]) -> str:
@@ -32,6 +34,12 @@ def exported_table(manifest: Mapping[str, Any]) -> str:
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
     lines = [_line(row, widths) for row in rows]
+    others = dict.fromkeys((record["level"], record["judged_in"]) for record in exported_records(manifest))
+    lines += [
+        f" {level}: nothing of the target ran; accuracy and agreement are those of {found}"
+        for level, found in others
+        if level in _NOTHING_RAN and found
+    ]
     if any(not record["accepted"] for record in exported_records(manifest)):
         lines.append(" ! must not be shipped; the manifest says why")
     return "\n".join(lines)
@@ -46,6 +54,7 @@ def exported_records(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
             "model": model["digest"],
             **{name: entry[name] for name in names},
             **{name: (entry["judgement"] or {}).get(name) for name in judged},
+            "judged_in": judged_in(entry),
             "peak_bytes": entry["figures"].get("peak_bytes"),
         }
         for model in manifest["models"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from nas.device.card import Precision
@@ -26,7 +27,11 @@ def quality_table(models: Mapping[Precision, StoredPredictor], confidence: float
         widths.pop()
     lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=False)).rstrip() for row in rows]
     quality = next(iter(models.values())).quality
-    judged = f"judged on {quality.num_test} architectures drawn at random, each predicted without having been seen"
+    judged = (
+        "judged on one architecture, predicted without having been seen"
+        if quality.num_test == 1
+        else f"judged on {quality.num_test} architectures drawn at random, each predicted without having been seen"
+    )
     return "\n".join([*lines, f"{judged}; brackets: 95 % intervals"])
 
 
@@ -34,12 +39,19 @@ def _row(name: str, model: StoredPredictor, confidence: float) -> tuple[str, ...
     quality = model.quality
     return (
         name,
-        f"{quality.spearman:.3f} {_interval(quality.spearman_interval, lambda value: f'{value:.2f}')}".strip(),
+        _rank_correlation(quality),
         f"{_percent(quality.mape)} {_interval(quality.mape_interval, _percent)}".strip(),
         _percent(quality.within_10_percent, digits=0),
         _held(quality),
         model.bound_text(confidence),
     )
+
+
+def _rank_correlation(quality: Quality) -> str:
+    """``0.982 [0.96, 0.99]``; ``-`` where there is no order to agree on."""
+    if math.isnan(quality.spearman):
+        return "-"
+    return f"{quality.spearman:.3f} {_interval(quality.spearman_interval, lambda value: f'{value:.2f}')}".strip()
 
 
 def _held(quality: Quality) -> str:

@@ -9,13 +9,21 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nas.commands.latency import DeviceModels
 from nas.commands.plan import Plan
 from nas.commands.settings import RunOptions
 from nas.commands.setup import Setup
+from nas.errors import UserError
+from nas.problem.history import read_history
 from nas.run.environment import environment
 from nas.run.folder import RunFolder, check_place, refuse_used
 from nas.run.identity import data_record, space_record
+from nas.space.moves import is_canonical
+from nas.space.space import SearchSpace
+
+_DIGESTS = 200  # of a history that are held against their rows
 
 
 def check_folder(run: RunOptions) -> None:
@@ -29,12 +37,43 @@ def check_folder(run: RunOptions) -> None:
 
 
 def check_resumable(setup: Setup) -> None:
-    """Refuses to go on with a run of another space or other data, or one that runs. Raises `UserError`."""
+    """Refuses to go on with a run of another space or other data, one that runs, or one whose history does not fit.
+
+    Raises:
+        UserError: it is one of these.
+    """
     run = setup.settings.run
     if run.resume is not None:
         folder = RunFolder.resume(run.resume, space=space_record(setup.space), data=data_record(setup.task.data))
+        check_history(setup.space, folder.history_file)
         with folder.locked():
             pass
+
+
+def check_history(space: SearchSpace, path: Path) -> None:
+    """Refuses a history with rows that the space does not have, or digests that are not those of their rows.
+
+    Of a long history so many digests are looked at, evenly spread: each takes building a network's description.
+
+    Raises:
+        UserError: it is one, or cannot be read.
+    """
+    history, _ = read_history(path, repair=False)
+    if not len(history):
+        return
+    if history.num_choices != len(space.choices):
+        problem = f"has {history.num_choices} choices a row, the space {space.name} has {len(space.choices)}"
+        raise UserError(str(path), problem, "give the space that the run was begun with")
+    strange = np.flatnonzero(~is_canonical(space, history.rows))
+    if len(strange):
+        index = history[int(strange[0])].candidate.index
+        raise UserError(str(path), f"candidate {index} is no row of the space {space.name}", "the file was changed")
+    for place in np.unique(np.linspace(0, len(history) - 1, min(len(history), _DIGESTS)).astype(int)):
+        candidate = history[int(place)].candidate
+        wanted, found = space.architecture(history.rows[place]).digest, candidate.architecture.digest
+        if wanted != found:
+            problem = f"candidate {candidate.index} must have the digest {wanted} by its row, got {found}"
+            raise UserError(str(path), problem, "the file was changed, or written by another version of nas")
 
 
 def open_folder(

@@ -132,7 +132,7 @@ def _volume(folder: Path) -> float:
         volume = FrontVolume(objectives, worst)
         for evaluation in read_history(folder / "history.jsonl", repair=False)[0]:
             volume.add(evaluation)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return math.nan
     return volume.value
 

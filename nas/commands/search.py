@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.commands.compress_finish import train_taught
 from nas.commands.display import Display, Remembering, Silent
 from nas.commands.explore import Exploration, explore
 from nas.commands.finish import finalists, train_finalists
@@ -27,7 +28,7 @@ from nas.commands.warm_start import check_warm_start
 from nas.deploy.deployed import CandidateEvaluate, DeployedEvaluate
 from nas.deploy.finalist import FinalistWork
 from nas.errors import UserError
-from nas.problem.evaluation import Evaluation
+from nas.problem.evaluation import Candidate, Evaluation
 from nas.problem.history import History, read_history
 from nas.report.records import read_front
 from nas.report.table import front_table
@@ -188,29 +189,39 @@ class _Search:
 
     def _train(self, folder: RunFolder, plan: Plan, workers: Workers) -> tuple[list[Evaluation], list[Any]]:
         """Steps 4 and 5 as far as workers are needed."""
-        settings, setup, display = self.setup.settings, self.setup, self.display
         history = self._explore(folder, plan, workers)
         started = time.monotonic()
-        chosen = finalists(setup, history, self._screened(history))
+        chosen = finalists(self.setup, history, self._screened(history))
         if not chosen:
             raise UserError(
                 str(folder.path),
                 f"holds no complete candidate that keeps the budgets, out of {len(history)}",
                 f"the first error is: {_first_error(history)}",
             )
+        del history  # a long one takes hundreds of megabytes, and the rest reads its file
+        failed = self._finish(folder, chosen, workers)
+        self.timings["finish"] = time.monotonic() - started
+        return failed, chosen
+
+    def _finish(self, folder: RunFolder, chosen: Sequence[Candidate], workers: Workers) -> list[Evaluation]:
+        """Trains and exports the finalists; returns those that failed."""
+        settings, limit = self.setup.settings, self.setup.settings.runner.time_limit_seconds
         factor = max(1.0, settings.run.final_epochs / settings.run.rungs[-1].epochs)
-        limit = settings.runner.time_limit_seconds
+        factor *= settings.compress.time_factor(settings.run.final_epochs)
         work = FinalistWork(
             evaluate=trained_with(self.evaluate, time_limit_seconds=None if limit is None else limit * factor),
             options=settings.deploy,
             models=folder.models.resolve(),
             command=str(self.record.get("command", "nas.search(...)")),
+            compress=settings.compress,
         )
+
+        def train(work: FinalistWork, candidates: Sequence[Candidate]) -> list[Evaluation]:
+            with workers.open(self.observer.logged(work, phase="finish"), time_factor=factor) as session:
+                return train_finalists(folder, candidates, self.observer.watched(session), self.display)
+
         self.observer.begin("finish", total=len(chosen))
-        with workers.open(self.observer.logged(work, phase="finish"), time_factor=factor) as session:
-            failed = train_finalists(folder, chosen, self.observer.watched(session), display)
-        self.timings["finish"] = time.monotonic() - started
-        return failed, chosen
+        return train_taught(work, chosen, train, self.display)
 
     def _explore(self, folder: RunFolder, plan: Plan, workers: Workers) -> History:
         settings, started = self.setup.settings, time.monotonic()
@@ -299,7 +310,10 @@ def evaluation_of(setup: Setup, training: TrainingEvaluate) -> CandidateEvaluate
     """How candidates are judged: by training, or by their files where the space says what becomes of networks."""
     if setup.space.deploy is None:
         return training
-    return DeployedEvaluate(training=training, options=setup.settings.deploy, judging=setup.settings.run.judging)
+    settings = setup.settings
+    return DeployedEvaluate(
+        training=training, options=settings.deploy, judging=settings.run.judging, compress=settings.compress
+    )
 
 
 def trained_with(evaluate: CandidateEvaluate, **changed: Any) -> CandidateEvaluate:

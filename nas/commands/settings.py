@@ -17,6 +17,7 @@ from nas.run.runner import Runner
 from nas.space.space import SearchSpace
 from nas.strategy.problem import SearchStrategy
 from nas.strategy.surrogate.strategy import Surrogate
+from nas.train.compression.options import CompressOptions
 from nas.train.data.digits import Digits
 from nas.train.data.images import DataSource
 from nas.train.recipe import Recipe
@@ -228,6 +229,7 @@ class SearchSettings:
     recipe: Recipe = field(default_factory=Recipe)
     runner: Runner = field(default_factory=RayRunner)
     deploy: DeployOptions = field(default_factory=DeployOptions)
+    compress: CompressOptions = field(default_factory=CompressOptions)
     objectives: Sequence[str] = ("accuracy", "latency")
     budget: Mapping[str, object] = field(default_factory=dict)
     confidence: float = 0.95

@@ -11,6 +11,7 @@ from nas.commands.locate_space import find_space
 from nas.commands.settings import SearchSettings
 from nas.deploy.options import DeployOptions
 from nas.deploy.quantise import host_activations
+from nas.deploy.teacher import distillation_of
 from nas.device.card import PRECISIONS as DEVICE_PRECISIONS
 from nas.device.card import Device, Precision, load_device, precision_on_device
 from nas.device.card_memory import default_limits
@@ -87,6 +88,10 @@ def prepare(settings: SearchSettings, display: Display) -> Setup:
     task = image_classification(settings.data.load())
     shape, classes, allow = task.input_shape, task.num_classes, tuple(settings.allow)
     check_space(space, input_shape=shape, num_classes=classes, allow=allow)
+    # A teacher that is not there, or does not fit, is told before anything is trained.
+    distillation_of(settings.compress, input_shape=shape, num_classes=classes, allow=allow)
+    if settings.compress.qat_epochs:
+        _note_unrounded(space, settings.deploy, display)
     display.say("space", f"{space.name}  {format_size(space.size)} architectures (digest {space.digest})")
     display.say("data", task.data.summary())
     for device in devices:
@@ -103,6 +108,14 @@ def prepare(settings: SearchSettings, display: Display) -> Setup:
         objectives=objectives,
         budgets=budgets,
     )
+
+
+def _note_unrounded(space: SearchSpace, deploy: DeployOptions, display: Display) -> None:
+    """Says where quantisation-aware training will touch nothing."""
+    if "int8" not in (space.precisions or deploy.precisions):
+        display.note("compress.qat_epochs has no effect: no file is to be int8")
+    elif space.deploy is not None and space.deploy.stages:
+        display.note("files of several precisions are quantised by calibration only: compress.qat_epochs is for int8")
 
 
 def searched_precisions(space: SearchSpace, device: Device, deploy: DeployOptions) -> tuple[Precision, ...]:

@@ -136,14 +136,15 @@ def _running(run: RunStatus) -> list[str]:
     for one in run.running[:_RUNNING]:
         sign = f"  {one.sign}, {_age(one.sign_seconds)} ago" if one.sign else ""
         worker = one.worker or "(worker not known)"
-        lines.append(f"#{one.index} {one.digest[:6]}  {one.epochs} epochs  {worker}  {_age(one.age_seconds)}{sign}")
-    return [*lines, *_more(len(run.running), _RUNNING, "candidates")]
+        epochs = f"{one.epochs} epoch{'' if one.epochs == 1 else 's'}"
+        lines.append(f"#{one.index} {one.digest[:6]}  {epochs}  {worker}  {_age(one.age_seconds)}{sign}")
+    return [*lines, *_more(len(run.running), _RUNNING, "candidate")]
 
 
 def _workers(run: RunStatus) -> list[str]:
     lines = [f"busy {_percent(run.busy_share)} of all slots' time"] if math.isfinite(run.busy_share) else []
     lines += [_worker(one) for one in run.workers[:_WORKERS]]
-    return [*lines, *_more(len(run.workers), _WORKERS, "workers")]
+    return [*lines, *_more(len(run.workers), _WORKERS, "worker")]
 
 
 def _worker(one: BusyShare) -> str:
@@ -158,11 +159,12 @@ def _failures(run: RunStatus) -> list[str]:
         lines.append(
             f"{kind.count} x {kind.status}: {kind.error or 'no reason recorded'}  (first #{kind.first}{where})"
         )
-    return [*lines, *_more(len(run.failures), _FAILURES, "kinds")]
+    return [*lines, *_more(len(run.failures), _FAILURES, "kind")]
 
 
 def _more(count: int, shown: int, what: str) -> list[str]:
-    return [f"and {count - shown} more {what}"] if count > shown else []
+    left = count - shown
+    return [f"and {left} more {what}{'s' if left > 1 else ''}"] if left > 0 else []
 
 
 def _percent(share: float) -> str:

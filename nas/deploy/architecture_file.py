@@ -16,6 +16,7 @@ from nas.errors import UserError, in_file
 from nas.space.architecture import Architecture
 from nas.space.deployment import TWO_OF_FOUR, Deployment
 from nas.space.folding import network_digest, shipped_digest
+from nas.space.load import read_yaml
 from nas.space.network import Cell, Edge, Layer, Network, Parameter
 
 FORMAT = 1
@@ -61,12 +62,7 @@ def read_architecture(path: Path) -> StoredArchitecture:
     Raises:
         UserError: the file is missing, broken or of a later format, or its stages do not fit its digest.
     """
-    try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(
-            str(path), f"cannot be read, {' '.join(str(error).split())}", "export the model again"
-        ) from error
+    record = read_yaml(path)
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         found = record.get("format") if isinstance(record, dict) else record
         raise UserError(in_file(path, "format"), f"must be {FORMAT}, got {found!r}", "it needs another version of nas")
@@ -88,7 +84,7 @@ def read_architecture(path: Path) -> StoredArchitecture:
             data_shape=(channels, height, width),
             num_classes=int(record["num_classes"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise UserError(str(path), f"is not an architecture: {error!r}", "export the model again") from error
     found = shipped_digest(network_digest(resolution, stages), trained, deployment, names)
     if found != stored.network.digest:

@@ -29,6 +29,7 @@ from nas.problem.evaluation import Candidate, Evaluation, Status
 from nas.space.deployment import FLOAT
 from nas.space.space import SearchSpace
 from nas.train.checks import check_number
+from nas.train.compression.options import CompressOptions
 from nas.train.curves_watch import HopelessError
 from nas.train.data.splits import stratified_order
 from nas.train.evaluate import Trained, TrainingEvaluate
@@ -76,11 +77,13 @@ class DeployedEvaluate:
         training: builds and trains.
         options: how files are made.
         judging: on how many images.
+        compress: how networks are made narrower and sparse.
     """
 
     training: TrainingEvaluate
     options: DeployOptions = field(default_factory=DeployOptions)
     judging: FileJudging = field(default_factory=FileJudging)
+    compress: CompressOptions = field(default_factory=CompressOptions)
 
     @property
     def space(self) -> SearchSpace:
@@ -125,7 +128,7 @@ class DeployedEvaluate:
         if not is_shrunk and not network.deployment.sparsity:
             return self.training.train(candidate, start=start)
         begin = time.monotonic() if start is None else start
-        return train_shrunk(self.training, candidate, self.judging.shares, start=begin)
+        return train_shrunk(self.training, candidate, self.judging.shares, self.compress, start=begin)
 
     def complete(self, candidate: Candidate, trained: Trained, *, start: float | None = None) -> Evaluation:
         """The evaluation of a candidate that was trained, judged by its file. Raises `UserError` where none is made."""

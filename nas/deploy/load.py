@@ -6,7 +6,6 @@ pickle. Nothing in a folder is executed; custom operators come only from package
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from torch import nn
 from nas.deploy.architecture_file import StoredArchitecture, read_architecture
 from nas.deploy.files import ARCHITECTURE, GOLDEN, TOLERANCE, WEIGHTS, torch_logits
 from nas.deploy.judge import compare, run_file
-from nas.deploy.manifest import Manifest, read_manifest, sha256
-from nas.errors import UserError, first_line
+from nas.deploy.manifest import NAME, Manifest, check_entries, read_manifest, sha256
+from nas.device.archives import read_arrays
+from nas.errors import UserError, first_line, in_file
 from nas.model.build import build
 
 
@@ -112,9 +112,8 @@ def read_golden(folder: Path) -> dict[str, np.ndarray]:
     """
     path = folder / GOLDEN
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        return read_arrays(path)
+    except (OSError, ValueError) as error:
         raise UserError(str(path), f"cannot be read, {first_line(error)}", "export the model again") from error
 
 
@@ -138,7 +137,10 @@ def check_contents(folder: Path, manifest: Manifest, names: Sequence[str] = ()) 
     Raises:
         UserError: a file is missing, was changed, or is none of the folder's own.
     """
-    for entry in (*manifest["contents"], *manifest["files"]):
+    check_entries(folder / NAME, manifest, ("path", "sha256"))
+    if not manifest.get("contents"):
+        raise UserError(in_file(folder / NAME, "contents"), "must list the folder's files, lists none", "export again")
+    for entry in (*manifest["contents"], *manifest.get("files", [])):
         name = entry["path"]
         if names and name not in names:
             continue

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,25 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(
             str(folder), f"must be a model folder, but has no {NAME}", "give runs/<name>/models/<digest>"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(str(path), f"cannot be read, {error}", "export the model again") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         found = record.get("format") if isinstance(record, dict) else type(record).__name__
         raise UserError(in_file(path, "format"), f"must be {FORMAT}, got {found!r}", "it needs another version of nas")
+    check_entries(path, record, ("path",))
     return record
+
+
+def check_entries(path: Path, record: Manifest, texts: Sequence[str]) -> None:
+    """Refuses lists of files that are none, or in which an entry lacks one of these texts. Raises `UserError`."""
+    for section in ("contents", "files"):
+        entries = record.get(section, [])
+        whole = isinstance(entries, list) and all(
+            isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in texts) for entry in entries
+        )
+        if not whole:
+            problem = f"must be a list of files with {' and '.join(texts)}, is none"
+            raise UserError(in_file(path, section), problem, "copy the folder again, or export the model again")
 
 
 def write_manifest(folder: Path, record: Manifest) -> None:

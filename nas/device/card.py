@@ -16,6 +16,7 @@ import yaml
 from nas.device.card_figures import ENERGY, MEMORY, Figure, Peak, read_figures, read_peaks
 from nas.device.where.places import Local, Place, place_from
 from nas.errors import UserError, in_file, unknown_name
+from nas.space.load import PlainLoader
 
 Precision = Literal["float32", "float16", "int8", "int8-signed", "int8-dynamic", "int4", "int4-signed"]
 """Of an exported file. ``int8`` has unsigned activations, best on x86; ``int8-signed`` has symmetric ones. The same
@@ -86,6 +87,7 @@ Kind = Literal["cpu", "gpu", "npu", "microcontroller"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 RUNTIMES = ("onnxruntime", "pytorch", "litert")
 CARD = "device.yaml"
+_MAX_BYTES = 250_000
 
 Name = TypeVar("Name", bound=str)
 _KEYS = (
@@ -189,12 +191,14 @@ def read_card(path: Path) -> Device:
 
 def _read_yaml(path: Path) -> dict[object, object]:
     try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > _MAX_BYTES:
+            raise UserError(str(path), f"must be at most {_MAX_BYTES // 1000} kB", "is it the card of a device?")
+        record = yaml.load(path.read_text(encoding="utf-8"), Loader=PlainLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = "" if mark is None else f"line {mark.line + 1}"
         raise UserError(in_file(path, line), f"is not valid YAML, {error.problem}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(str(path), f"is not valid YAML, {error}".replace("\n", " ")) from error
     except OSError as error:
         raise UserError(str(path), f"cannot be read, {error.strerror}") from error

@@ -146,7 +146,7 @@ def _record(measured: Measured) -> dict[str, object]:
 def _parsed(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

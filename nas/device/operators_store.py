@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nas.device.archives import read_arrays
 from nas.device.card import Device, Precision
 from nas.device.host import differences, host_facts
 from nas.device.operators import OperatorsModel, Probed, Provenance
@@ -23,9 +22,11 @@ from nas.device.operators_predictor import features_digest
 from nas.device.quality import Quality
 from nas.device.store import PredictorMisfitError
 from nas.device.where.places import Local
+from nas.errors import first_line
 
 FORMAT = 1
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_UNFIT = (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError, AssertionError)
 _ARRAYS = ("rates", "log_residuals", "features", "latency_ms", "random")
 
 
@@ -82,6 +83,16 @@ def load_operators(path: Path, *, device: Device, precision: Precision) -> Opera
         PredictorMisfitError: there is no such file, it cannot be read, or it is about something else; the message
             says what differs, in one line.
     """
+    try:
+        return _load(path, device, precision)
+    except PredictorMisfitError:
+        raise
+    except _UNFIT as error:  # a record of another form, arrays of other shapes
+        problem = f"must be a stored operators model, parts of it do not fit ({first_line(error)})"
+        raise PredictorMisfitError(str(path), problem, "calibrate again") from error
+
+
+def _load(path: Path, device: Device, precision: Precision) -> OperatorsModel:
     record, arrays = _read(path)
     wanted = {
         "device": device.name,
@@ -126,8 +137,7 @@ def _provenance(record: Mapping[str, Any]) -> Provenance:
 
 def _read(path: Path) -> tuple[dict[str, Any], Mapping[str, np.ndarray]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_arrays(path)
         record = json.loads(str(arrays["record"]))
         fitting = record.get("kind") == "operators" and record.get("format") == FORMAT
         complete = set(_ARRAYS) <= set(arrays)

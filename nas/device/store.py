@@ -13,22 +13,24 @@ from __future__ import annotations
 import json
 import math
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nas.device.archives import read_arrays
 from nas.device.codecs import CODECS, Arrays, StoredPredictor, kind_of
 from nas.device.host import differences, host_facts
 from nas.device.predictor import Calibration, Scope
 from nas.device.quality import Quality
-from nas.errors import UserError
+from nas.errors import UserError, first_line
 from nas.model.population_costs import PopulationCosts
+from nas.space.moves import sample
 
 FORMAT = 2
+_ASKED, _CONFIDENCE = 8, 0.9  # rows that a predictor answers for before it is believed, and how surely
+_UNFIT = (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError, AssertionError)
 _CALIBRATION_ARRAYS = ("population", "latency_ms", "random", "predicted_ms", "upper_ms")
 
 
@@ -74,6 +76,16 @@ def load_predictor(path: Path, costs: PopulationCosts | None, *, scope: Scope) -
         PredictorMisfitError: there is no such file, it cannot be read, or it is about something else; the message
             says what differs, in one line.
     """
+    try:
+        return _load(path, costs, scope)
+    except PredictorMisfitError:
+        raise
+    except _UNFIT as error:  # a record of another form, arrays of other shapes
+        problem = f"must be a stored latency model, parts of it do not fit ({first_line(error)})"
+        raise PredictorMisfitError(str(path), problem, "calibrate again") from error
+
+
+def _load(path: Path, costs: PopulationCosts | None, scope: Scope) -> StoredPredictor:
     record, arrays = _read(path)
     wanted = {**_subject(scope), **CODECS[record["kind"]].needs(costs)}
     for key, value in wanted.items():
@@ -86,7 +98,17 @@ def load_predictor(path: Path, costs: PopulationCosts | None, *, scope: Scope) -
             where = "; ".join(changed)
             raise PredictorMisfitError(str(path), f"was measured elsewhere ({where})", "calibrate again")
     quality = Quality.from_record(record["quality"])
-    return CODECS[record["kind"]].decode(record, arrays, scope, costs, quality, calibration)
+    predictor = CODECS[record["kind"]].decode(record, arrays, scope, costs, quality, calibration)
+    _check_answers(predictor, scope)
+    return predictor
+
+
+def _check_answers(predictor: StoredPredictor, scope: Scope) -> None:
+    """Refuses parameters that do not fit each other, or that answer with what is no time."""
+    rows = sample(scope.space, _ASKED, np.random.default_rng(0))
+    answers = np.concatenate([predictor.predict_ms(rows), predictor.upper_ms(rows, _CONFIDENCE)])
+    if not (np.isfinite(answers).all() and (answers > 0).all()):
+        raise ValueError("its answers are no times")
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -110,13 +132,12 @@ def _subject(scope: Scope) -> dict[str, object]:
 
 def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_arrays(path)
         record = json.loads(str(arrays["record"]))
         number, kind = record["format"], record.get("kind")
     except FileNotFoundError as error:
         raise PredictorMisfitError(str(path), "no latency model is stored", "calibrate the device") from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         problem = "must be a stored latency model, it cannot be read"
         raise PredictorMisfitError(str(path), problem, "calibrate again") from error
     if number != FORMAT:

@@ -111,6 +111,10 @@ class Blocks:
             self._figures.append(figures)
         return number
 
+    def forget_modules(self) -> None:
+        """See `nas.model.stage_figures.StageFigures.forget_modules`."""
+        self._stage_figures.forget_modules()
+
     def _append(
         self,
         out_shape: int,

@@ -194,6 +194,7 @@ class PopulationCosts:
                     shapes = self._blocks.out_shapes.take(blocks)
                     slots.append(blocks)
             yield part, slots, np.where(shapes == self._scores, 0.0, np.nan)
+        self._blocks.forget_modules()
 
     def _start_shapes(self, columns: NDArray[np.int16]) -> NDArray[np.int32]:
         """Numbers of the shapes of the networks' inputs: ``(c,)``."""

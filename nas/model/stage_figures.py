@@ -54,6 +54,10 @@ class StageFigures:
             figures = self._figures[key] = figures_of(table, parameters)
         return figures
 
+    def forget_modules(self) -> None:
+        """Lets go of the built operators, some 50 kB each; their figures stay, further shapes build them anew."""
+        self._modules.clear()
+
     def _layer(self, layer: Layer, in_shape: tuple[int, ...]) -> tuple[LayerTable, int]:
         """Trace and number of parameters of one operator."""
         op, parameters = _layer_identity(layer)

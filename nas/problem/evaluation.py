@@ -11,7 +11,7 @@ from nas.space.architecture import Architecture
 Status = Literal["complete", "failed", "infeasible", "timeout", "stopped"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Fidelity:
     """How cheaply a candidate is judged.
 
@@ -31,7 +31,7 @@ class Fidelity:
         return self.epochs * self.data_share * self.resolution**2
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
     """An architecture to be judged.
 
@@ -55,7 +55,7 @@ class Candidate:
     stop_below: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
     """What came of a candidate.
 

@@ -207,14 +207,20 @@ def read_history(path: Path | str, *, repair: bool = True) -> tuple[History, str
     try:
         if not path.exists():
             return History(), ""
+        if not path.is_file():  # a pipe: one would wait for ever
+            raise OSError("it is no plain file")
         note = _repair_file(path) if repair else ""
-        content = path.read_bytes() if repair else _whole_lines(path)
+        history, notes = _read_lines(path)
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
-    notes = [note] if note else []
-    history = History()
+    return history, "; ".join([note, *notes] if note else notes)
+
+
+def _read_lines(path: Path) -> tuple[History, list[str]]:
+    """The evaluations of the whole lines, one after the other: a long file is never in memory as a whole."""
+    history, notes = History(), list[str]()
     first_line: dict[int, int] = {}
-    for number, line in enumerate(content.split(b"\n"), start=1):
+    for number, line in enumerate(_whole_lines(path), start=1):
         if not line.strip():
             continue
         evaluation = _evaluation_of(line, where=f"{path}: line {number}")
@@ -226,23 +232,27 @@ def read_history(path: Path | str, *, repair: bool = True) -> tuple[History, str
             raise UserError(f"{path}: line {number}", f"row must have {history.num_choices} choices as in line 1")
         first_line[index] = number
         history.append(evaluation)
-    return history, "; ".join(notes)
+    return history, notes
 
 
 def _evaluation_of(line: bytes, *, where: str) -> Evaluation:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problem = f"must be a JSON object, got {line[:40]!r} ({error})"
         raise UserError(where, problem, "correct or delete this line; only a torn last line is repaired") from None
     return evaluation_from_record(record, where=where)
 
 
-def _whole_lines(path: Path) -> bytes:
-    """The file's content but for a last line that is not whole."""
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """The file's lines but for a last one that is not whole."""
     with path.open("rb") as file:
         keep, _ = _fault(file.fileno())
-        return file.read(keep)
+        for line in file:
+            keep -= len(line)
+            if keep < 0:
+                return
+            yield line
 
 
 def _repair_file(path: Path) -> str:
@@ -282,7 +292,7 @@ def _fault(descriptor: int) -> tuple[int, str]:
         return size, ""
     try:
         json.loads(tail)
-    except ValueError:
+    except (ValueError, RecursionError):
         if not tail:
             return size, ""
         return start, f"the last line was torn and is cut off ({size - start} bytes); nothing else is lost"

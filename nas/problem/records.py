@@ -7,7 +7,10 @@ Responsible for that form alone, in both directions. It is strict JSON: a metric
 from __future__ import annotations
 
 import math
+import string
+import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TypeVar, get_args
 
 from nas.errors import UserError
@@ -15,6 +18,9 @@ from nas.problem.evaluation import Candidate, Evaluation, Fidelity, Status
 from nas.space.architecture import Architecture
 
 T = TypeVar("T")
+_LARGEST_OPTION = 2**15 - 1  # populations are of int16
+_PLAIN = frozenset(string.ascii_letters + string.digits + "_-")  # of digests, which name folders
+_LARGEST_NUMBER = 10**300  # beyond it a whole number is no float
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 
@@ -67,12 +73,12 @@ def evaluation_from_record(record: Mapping[str, object], *, where: str = "record
             architecture=Architecture(
                 row=_read(record, "row", _integers, where),
                 choices=_read(record, "choices", _texts, where),
-                digest=_read(record, "digest", _text, where),
+                digest=_read(record, "digest", _name, where),
             ),
-            fidelity=Fidelity(
-                epochs=_read(fidelity, "epochs", _integer, where),
-                resolution=_read(fidelity, "resolution", _float, where),
-                data_share=_read(fidelity, "data_share", _float, where),
+            fidelity=_fidelity(
+                _read(fidelity, "epochs", _integer, where),
+                _read(fidelity, "resolution", _float, where),
+                _read(fidelity, "data_share", _float, where),
             ),
             seed=_read(record, "seed", _integer, where),
             predicted=_read(record, "predicted", _numbers, where),
@@ -83,10 +89,16 @@ def evaluation_from_record(record: Mapping[str, object], *, where: str = "record
         metrics=_read(record, "metrics", _numbers, where),
         seconds=_read(record, "seconds", _float, where),
         error=_read(record, "error", _text, where),
-        worker=_read(record, "worker", _text, where),
+        worker=sys.intern(_read(record, "worker", _text, where)),
         finished=_read(record, "finished", _text, where),
         curve=_read({"curve": [], **record}, "curve", _floats, where),
     )
+
+
+@lru_cache(maxsize=64)
+def _fidelity(epochs: int, resolution: float, data_share: float) -> Fidelity:
+    """One object for all evaluations that share it."""
+    return Fidelity(epochs=epochs, resolution=resolution, data_share=data_share)
 
 
 def _read(record: Mapping[str, object], key: str, kind: Callable[[object], T], where: str) -> T:
@@ -122,6 +134,8 @@ def _integer(value: object) -> int:
 def _integers(value: object) -> tuple[int, ...]:
     if type(value) is not list or any(type(item) is not int for item in value):
         raise TypeError("a list of integers")
+    if any(not -1 <= item <= _LARGEST_OPTION for item in value):
+        raise TypeError(f"a list of integers from -1 to {_LARGEST_OPTION}")
     return tuple(value)
 
 
@@ -130,7 +144,7 @@ def _float(value: object) -> float:
         return value
     if value is None:
         return math.nan
-    if type(value) is not int:
+    if type(value) is not int or abs(value) > _LARGEST_NUMBER:
         raise TypeError("a number or null")
     return float(value)
 
@@ -144,6 +158,12 @@ def _floats(value: object) -> tuple[float, ...]:
 def _text(value: object) -> str:
     if type(value) is not str:
         raise TypeError("a string")
+    return value
+
+
+def _name(value: object) -> str:
+    if type(value) is not str or not set(value) <= _PLAIN:
+        raise TypeError("a word of letters and digits")
     return value
 
 
@@ -161,8 +181,9 @@ def _mapping(value: object) -> dict[str, object]:
 
 
 def _numbers(value: object) -> dict[str, float]:
-    return {key: _float(item) for key, item in _mapping(value).items()}
+    return {sys.intern(key): _float(item) for key, item in _mapping(value).items()}
 
 
 def _texts(value: object) -> dict[str, str]:
-    return {key: _text(item) for key, item in _mapping(value).items()}
+    # The evaluations of a long run share the few names and labels that there are: half of its memory.
+    return {sys.intern(key): sys.intern(_text(item)) for key, item in _mapping(value).items()}

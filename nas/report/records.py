@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from nas.errors import UserError
 
 Record = Mapping[str, Any]
 
+# Of an evaluation: no report shows them.
+_UNUSED = ("row", "seed", "curve", "stop_below", "worker", "finished")
 _FILE_LIMIT = 20  # bad lines that are named one by one before the rest is only counted
 
 
@@ -75,15 +78,24 @@ def read_run(folder: Path) -> RunRecords:
 
 
 def read_front(path: Path) -> list[dict[str, str]]:
-    """The rows of ``front.csv`` by column, as text (a digest of digits must not become a number); [] if missing."""
+    """The rows of ``front.csv`` by column, as text (a digest of digits must not become a number); [] if missing.
+
+    Raises:
+        UserError: it is no CSV file.
+    """
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8", errors="replace") as lines:
-        return [
-            {key: value or "" for key, value in row.items() if isinstance(key, str)}
-            for row in csv.DictReader(lines)
-            if row.get("digest")
-        ]
+        try:
+            return [
+                {key: value or "" for key, value in row.items() if isinstance(key, str)}
+                for row in csv.DictReader(lines)
+                if row.get("digest")
+            ]
+        except csv.Error as error:
+            raise UserError(
+                str(path), f"cannot be read as CSV, {error}", "remove it: a resumed run writes it"
+            ) from None
 
 
 def first_device(manifest: Record) -> str:
@@ -129,12 +141,33 @@ def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
     name = path.name if path.parent.parent.name != "models" else f"models/{path.parent.name}/{path.name}"
     try:
         value = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         notes.append(f"{name} is not valid JSON and was left out: {error}")
         return {}
     if not isinstance(value, dict):
         notes.append(f"{name} must hold a JSON object and was left out, got {type(value).__name__}")
         return {}
+    return value
+
+
+def _lean(record: dict[str, Any], fidelities: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation without what no report shows, in a third of the memory: a history repeats few names.
+
+    Args:
+        record: as it was read; changed.
+        fidelities: the different ones so far, by their text.
+    """
+    for key in _UNUSED:
+        record.pop(key, None)
+    if "fidelity" in record:
+        record["fidelity"] = fidelities.setdefault(repr(record["fidelity"]), record["fidelity"])
+    return {sys.intern(key): _shared(value) for key, value in record.items()}
+
+
+def _shared(value: object) -> object:
+    """The value, with one object for all names and labels that are alike."""
+    if isinstance(value, dict):
+        return {sys.intern(key): sys.intern(item) if type(item) is str else item for key, item in value.items()}
     return value
 
 
@@ -144,17 +177,18 @@ def _read_lines(path: Path, notes: list[str]) -> tuple[dict[str, Any], ...]:
         return ()
     records: list[dict[str, Any]] = []
     bad: list[int] = []
+    fidelities: dict[str, Any] = {}
     with path.open(encoding="utf-8", errors="replace") as lines:
         for place, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 bad.append(place)
                 continue
             if isinstance(record, dict):
-                records.append(record)
+                records.append(_lean(record, fidelities))
             else:
                 bad.append(place)
     if bad:

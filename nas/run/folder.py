@@ -12,12 +12,14 @@ import json
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas.errors import UserError
 from nas.run.atomic import write_atomically
+from nas.run.heartbeat import plain_text
 from nas.run.identity import differences
 from nas.run.lease import LEASE, leased
 from nas.run.runner import now
@@ -109,6 +111,7 @@ class RunFolder:
             UserError: there is no run, it is of another format, its space or data have changed, or the disk is full.
         """
         folder = cls(path=Path(path))
+        check_plain(folder.path)
         manifest = folder.manifest()
         for kind, record in (("space", space), ("data", data)):
             before = manifest.get(kind)
@@ -129,10 +132,10 @@ class RunFolder:
         """
         file = self.manifest_file
         try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
+            manifest = json.loads(plain_text(file))
         except FileNotFoundError:
             raise UserError("run.resume", f"must be a run folder, but there is no {file}", "give runs/<name>") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(str(file), f"cannot be read: {error}", "start a new run") from error
         found = manifest.get("format") if isinstance(manifest, dict) else None
         if found != FORMAT:
@@ -191,6 +194,25 @@ class RunFolder:
         write_atomically(self.manifest_file, text + "\n")
 
 
+def check_plain(path: Path) -> None:
+    """Refuses a run folder in which something is no plain file or leads out of it: what is written must stay inside.
+
+    The folder itself may be a link.
+
+    Raises:
+        UserError: a link, a pipe or a device is in it.
+    """
+    root = path.resolve()
+    for place, folders, names in os.walk(root):
+        for name in (*folders, *names):
+            entry = Path(place) / name
+            mode = entry.lstat().st_mode
+            plain = stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+            if not plain and not (stat.S_ISLNK(mode) and entry.resolve().is_relative_to(root) and entry.exists()):
+                problem = f"must hold plain files, but {entry.relative_to(root)} is none or leads out of it"
+                raise UserError("run.resume", f"{path} {problem}", "put there what it stands for, if you trust it")
+
+
 def check_place(path: Path, *, where: str, needed: int = FREE_BYTES) -> None:
     """Finds out whether a folder can be made and written, without doing so.
 
@@ -221,7 +243,7 @@ def check_free_space(path: Path, *, needed: int = FREE_BYTES) -> None:
     if free < needed:
         least = format_quantity(needed, "bytes")
         problem = f"its disk must have at least {least} free, has {format_quantity(free, 'bytes') if free else '0 B'}"
-        raise UserError(str(path), problem, "make room, or put runs elsewhere with run.folder")
+        raise UserError(str(path), problem, "make room, or name another disk")
 
 
 def refuse_used(path: Path) -> None:

@@ -41,13 +41,20 @@ def this_driver() -> dict[str, object]:
     return {"process": os.getpid(), "host": socket.gethostname(), "boot": _boot(), "born": _birth(os.getpid())}
 
 
+def plain_text(path: Path) -> str:
+    """What a plain file holds; from a pipe or a device one would wait for ever. Raises `OSError`, `ValueError`."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path.name} is no plain file")
+    return path.read_text(encoding="utf-8")
+
+
 def read_told(folder: Path, notes: list[str]) -> dict[str, Any]:
     """What the driver told last; {} where it told nothing that can be read, with a note on why."""
     try:
-        told = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+        told = json.loads(plain_text(folder / STATUS))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         notes.append(f"{STATUS} cannot be read: {one_line(error)}")
         return {}
     if not isinstance(told, dict) or told.get("format") != FORMAT:

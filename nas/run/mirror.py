@@ -250,7 +250,7 @@ def _wait_for_silence(target: Place, seconds: float, tell: Callable[[str], None]
 def _lease(target: Place) -> dict[str, object]:
     try:
         record = json.loads(target.read(_LEASE))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

@@ -45,7 +45,7 @@ def check_reachable(address: str) -> None:
             raise UserError("runner.address", problem, advice) from error
     try:
         probe = subprocess.run(
-            [sys.executable, "-c", _PROBE, address], capture_output=True, timeout=_ANSWER_SECONDS, check=False
+            [sys.executable, "-P", "-c", _PROBE, address], capture_output=True, timeout=_ANSWER_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
         problem = f"what listens at {address} does not answer as a Ray cluster does ({_ANSWER_SECONDS:g} s)"

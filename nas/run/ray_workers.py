@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import signal
+import stat
 import sys
 import threading
 import time
@@ -168,10 +169,19 @@ def _start_here(runner: RayRunner, workers: int) -> None:
                 log_to_driver=False,
                 logging_level="ERROR",
             )
+        _hide_token()
     except Exception as error:  # Ray raises whatever its parts raise
         raise UserError(
             "runner", f"Ray cannot be started here: {one_line(error)}", "runner=serial does without it"
         ) from error
+
+
+def _hide_token() -> None:
+    """Whoever has the token runs code on this Ray, which listens on all addresses. Ray leaves it readable for all."""
+    path = Path.home() / ".ray" / "auth_token"
+    with contextlib.suppress(OSError):  # none, or not this user's
+        if stat.S_ISREG(path.lstat().st_mode) and path.lstat().st_mode & 0o077:
+            path.chmod(0o600)
 
 
 def _join(address: str, runner: RayRunner, modules: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from nas.errors import UserError, one_line
 from nas.run.candidate_log import LOGS, last_sign
-from nas.run.heartbeat import STATUS, driver_lives, read_told
+from nas.run.heartbeat import STATUS, driver_lives, plain_text, read_told
 from nas.run.summary import FailureKind, Summary
 from nas.run.utilisation import BusyShare, busy_shares
 
@@ -195,12 +195,12 @@ def _alive(status: RunStatus, told: Record, summary: Summary, now: float) -> Run
 def _manifest(folder: Path) -> dict[str, Any]:
     file = folder / "manifest.json"
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = json.loads(plain_text(file))
     except FileNotFoundError:
         raise UserError(
             str(folder), f"must be a run folder, but there is no {file.name} in it", "give runs/<name>"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(str(file), f"cannot be read: {one_line(error)}") from error
     if not isinstance(manifest, dict):
         raise UserError(str(file), f"must hold a JSON object, got {type(manifest).__name__}")
@@ -227,7 +227,7 @@ def _summary(folder: Path, manifest: Record, told: Record, notes: list[str]) -> 
 def _state(manifest: Record, told: Record, now: float) -> tuple[State, str]:
     finished = str(manifest.get("finished") or "")
     if not told:
-        return ("finished", f"finished {_moment(finished)}") if finished else ("unfinished", "not finished")
+        return ("finished", f"finished {_moment(finished)}") if finished else ("unfinished", _begun(manifest))
     state, beat = str(told.get("state")), _seconds_of(told.get("beat"))
     since = f"{_moment(str(told.get('beat')))} ({_ago(now - beat)} ago)"
     if state == "running":
@@ -238,6 +238,12 @@ def _state(manifest: Record, told: Record, now: float) -> tuple[State, str]:
     if state == "finished":
         return "finished", f"finished {_moment(finished or str(told.get('beat')))}"
     return "stopped", f"stopped {since}"
+
+
+def _begun(manifest: Record) -> str:
+    """What is said of a run that no driver has told anything of."""
+    runs = [str(_mapping(run).get("name")) for run in _list(_mapping(manifest.get("merged")).get("runs"))]
+    return f"merged from {', '.join(runs)}; no search has gone on with it" if runs else "not finished"
 
 
 def _state_of_running(told: Record, age: float, since: str, finished: str) -> tuple[State, str]:

@@ -21,7 +21,7 @@ from nas.problem.metrics import METRICS
 NO_RESULT = ("failed", "timeout", "infeasible")
 _RECENT = 64  # evaluations that the rate is taken from
 _KINDS = 40  # kinds of failures that are told apart; further ones are counted together
-_WORKERS = 400  # workers that are told apart, those with the latest results
+_WORKERS = 2000  # workers that are told apart, those with the latest results
 _BLOCK = 1 << 22  # bytes of a history that are read at once
 _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _LOG = re.compile(r"; log (\S+)$")
@@ -127,6 +127,8 @@ class Summary:
         Raises:
             OSError: the file cannot be read.
         """
+        if path.exists() and not path.is_file():  # a pipe: one would wait for ever
+            raise OSError(f"{path.name} is no plain file")
         try:
             file = path.open("rb")
         except FileNotFoundError:
@@ -151,7 +153,7 @@ class Summary:
         try:
             record = json.loads(line)
             self.add(record)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
             self.unreadable += 1
             return
         if each is not None:

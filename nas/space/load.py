@@ -1,6 +1,7 @@
-"""Reading a search space from a YAML file.
+"""Reading a search space from a YAML file, and YAML from anywhere as plain data.
 
-Responsible for what can be wrong with a file before the grammar sees it: missing, not text, not YAML, a key twice.
+Responsible for what can be wrong with a file before anything else sees it: missing, not text, not YAML, a key twice,
+aliases that stand for far more than the file holds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from nas.space.space import SearchSpace
 
 _MAX_BYTES = 250_000
 _MAX_KEYS = 10_000
+_MAX_NODES = 100_000  # that a file stands for once its aliases are written out
+LAUGHS = f"more than {_MAX_NODES} values once aliases are written out"
+"""What is wrong with a file of aliases of aliases."""
 
 
 def load_space(path: Path | str) -> SearchSpace:
@@ -24,14 +28,23 @@ def load_space(path: Path | str) -> SearchSpace:
         UserError: the file cannot be read, is not YAML (with the line), or breaks a rule of the grammar (with the key).
     """
     path = Path(path)
-    template = parse_yaml(_text(path), source=str(path))
+    template = read_yaml(path)
     return SearchSpace.from_template(template, source=str(path), name=path.stem)
+
+
+def read_yaml(path: Path) -> Any:
+    """Plain data from a YAML file of at most 250 kB.
+
+    Raises:
+        UserError: it cannot be read, or is not YAML.
+    """
+    return parse_yaml(_text(path), source=str(path))
 
 
 def parse_yaml(text: str, *, source: str) -> Any:
     """Plain data from YAML text. Raises `UserError` with the line for a syntax error or a repeated key."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=PlainLoader)
     except yaml.MarkedYAMLError as error:
         mark, start = error.problem_mark or error.context_mark, error.context_mark
         where = f"{source}: line {mark.line + 1}, column {mark.column + 1}" if mark else source
@@ -44,8 +57,18 @@ def parse_yaml(text: str, *, source: str) -> Any:
         raise UserError(source, "must not be nested that deep", "flatten it") from None
 
 
-class _Loader(yaml.SafeLoader):
-    """A SafeLoader that refuses a key that stands twice in one mapping, and says where a value cannot be read."""
+class PlainLoader(yaml.SafeLoader):
+    """A SafeLoader that refuses a key that stands twice in one mapping, and says where a value cannot be read.
+
+    Aliases share what they stand for, but whoever walks over it, or prints it, meets each of them: a few lines of
+    aliases of aliases are more than fits anywhere, and are refused.
+    """
+
+    def compose_document(self) -> yaml.Node | None:
+        root: yaml.Node | None = super().compose_document()
+        if root is not None:
+            _written_out(root, {}, set())
+        return root
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -65,6 +88,22 @@ class _Loader(yaml.SafeLoader):
         super().flatten_mapping(node)
         if len(node.value) > _MAX_KEYS:
             raise yaml.constructor.ConstructorError(None, None, f"more than {_MAX_KEYS} keys", node.start_mark)
+
+
+def _written_out(node: yaml.Node, known: dict[int, int], open_nodes: set[int]) -> int:
+    """Nodes below and with this one, those of aliases each time that they stand somewhere."""
+    key = id(node)
+    if isinstance(node, yaml.ScalarNode) or key in open_nodes:  # one that holds itself is found out by its depth
+        return 1
+    if key not in known:
+        open_nodes.add(key)
+        pairs = isinstance(node, yaml.MappingNode)
+        below = [child for pair in node.value for child in pair] if pairs else node.value
+        known[key] = 1 + sum(_written_out(child, known, open_nodes) for child in below)
+        open_nodes.remove(key)
+    if known[key] > _MAX_NODES:
+        raise yaml.constructor.ConstructorError(None, None, LAUGHS, node.start_mark)
+    return known[key]
 
 
 def _text(path: Path) -> str:

@@ -84,7 +84,7 @@ def read_progress(path: Path) -> Progress | None:
         if record.pop("format") != _FORMAT:
             raise ValueError("another format")
         return Progress(**{**record, "train_losses": tuple(record["train_losses"])})
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         _LOG.warning("%s is no checkpoint that can be gone on from (%s); training starts anew", path, error)
         return None
 

@@ -52,6 +52,9 @@ def test_a_run_folder_must_be_there_and_hold_models(run: Path, capsys: Captured)
         ("precision=int8", "did you mean precisions?"),
         ("data=photos", "no data named 'photos'"),
         ("+more=1", "no field named 'more'"),
+        ("deploy.calibration_images=0", "deploy.calibration_images: must be a whole number of at least 1"),
+        ("deploy.calibration=8", "did you mean calibration_images?"),
+        ("--dry-run", "no option named '--dry-run'"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(run: Path, capsys: Captured, argument: str, expected: str) -> None:

@@ -46,12 +46,13 @@ def test_multirun_composes_each_value(tmp_path: Path) -> None:
         ("strategy=nsgaII", "strategy: no strategy named 'nsgaII'; did you mean nsga"),
         ("recipe=nothing-like-it", "recipe: no recipe named 'nothing-like-it'; Known: "),
         ("data.colour=x", "data.colour: no field in data named 'colour'"),
+        ("callbacks=[mlflow,wandb] callbacks.wandb.projct=x", "named 'projct'; did you mean project?"),
         ("run.candidates", "argument 'run.candidates': is not of the form field=value"),
         ("seed=1,2", "seed: has several values"),
     ],
 )
 def test_a_wrong_argument_is_one_line_that_names_the_field(argument: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        composed(argument)
+        composed(*argument.split())
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -24,6 +24,7 @@ from nas.report.comparison_page import comparison_page, comparison_payload
 from nas.run.folder import RunFolder
 from nas.run.identity import space_record
 from nas.run.merge import ORIGIN, merge_runs
+from nas.run.status import read_status
 
 BROWSER = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome", "chrome"])), None)
 
@@ -188,6 +189,7 @@ def test_a_merged_run_is_one_that_a_search_goes_on_with(runs: Path) -> None:
     assert (manifest["name"], manifest["finished"]) == ("all", None)
     assert manifest["screened"] == {"proposed": 20, "broken": {"latency <= 0.8 ms": 6}}
     assert [run["name"] for run in manifest["merged"]["runs"]] == ["a", "b"]  # type: ignore[index]
+    assert read_status(folder.path).text == "merged from a, b; no search has gone on with it"
     history, _ = read_history(folder.history_file)
     HistoryFile(folder.history_file).append(evaluation(len(history), ROWS[7]))
     assert len(read_history(folder.history_file)[0]) == len(history) + 1
@@ -224,6 +226,14 @@ def test_mistakes_are_one_line(arguments: list[str], tmp_path: Path, monkeypatch
         run_runs(arguments)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_that_is_misspelt_is_no_missing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"named 'mrge'; did you mean merge\? Known: compare, export, list, merge"):
+        run_runs(["mrge"])
+    with pytest.raises(UserError, match="there is no runs/"):
+        run_runs([])
 
 
 def test_listing_imports_neither_torch_nor_ray(runs: Path) -> None:

@@ -152,6 +152,7 @@ def test_the_pages_name_every_file_and_every_model(made: ExportResult) -> None:
     for entry in made.manifest["models"][0]["files"]:
         assert f"`{entry['path']}`" in readme
     assert parity.count("| onnxruntime |") == 2
+    assert parity.count(f"| script-only | onnxruntime {onnxruntime.__version__} |") == 2
     rows = json.loads((made.folder / "parity.json").read_text())["files"]
     assert [row["agreement"] for row in rows] == [
         entry["judgement"]["agreement"] for entry in made.manifest["models"][0]["files"]
@@ -413,6 +414,34 @@ def test_a_model_folder_that_was_changed_is_not_exported(exported: ExportedModel
 def test_data_of_other_contents_is_refused(exported: ExportedModel, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data: must be what .* was trained on"):
         export_again(exported, tmp_path / "out", data=Digits(limit=500))
+
+
+@pytest.mark.parametrize(("change", "expected"), [("digest", "was trained on"), ("mean", "must be normalised as")])
+def test_a_model_that_the_data_does_not_fit_is_missing_and_the_others_are_written(
+    exported: ExportedModel, tmp_path: Path, change: str, expected: str
+) -> None:
+    models = tmp_path / "run" / "models"
+    for name in (exported.digest, "other"):
+        shutil.copytree(exported.folder, models / name)
+    manifest = json.loads((models / "other" / "manifest.json").read_text())
+    if change == "digest":
+        manifest["training"]["data_digest"] = "0" * 16
+    else:
+        manifest["input"]["mean"] = [0.9]
+    (models / "other" / "manifest.json").write_text(json.dumps(manifest))
+    result, lines = export_again(
+        exported, tmp_path / "out", run=tmp_path / "run", data=Digits(), precisions=("float32",), images=50
+    )
+    assert [model["digest"] for model in result.manifest["models"]] == [exported.digest]
+    (missing,) = result.missing
+    assert missing.digest == "other"
+    assert f"the data {expected if change == 'mean' else 'must be what other ' + expected}" in missing.reason
+    assert sum(line.startswith("note onnxruntime: no float32 file of other: the data") for line in lines) == 1
+
+
+def test_a_precision_that_no_target_has_is_a_mistake(exported: ExportedModel, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no precision of onnxruntime, tensorrt named 'int3'; did you mean int8"):
+        export_again(exported, tmp_path / "out", targets=("onnxruntime", "tensorrt"), precisions=("int3",))
 
 
 def test_a_file_under_its_gate_is_left_out_or_marked(exported: ExportedModel, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.deploy.bundle import text
+from nas.deploy.bundle.checking import runtimes
 from nas.deploy.bundle.checking.archive import check_name
 from nas.deploy.bundle.checking.findings import BundleError
 from nas.deploy.bundle.checking.joined import standalone_text
@@ -144,6 +145,21 @@ def test_the_joined_script_is_the_same_each_time_and_compiles_for_python_3_9() -
     assert script == standalone_text()
     ast.parse(script, feature_version=(3, 9))
     assert "nas.deploy" not in script
+
+
+def test_what_a_runtime_writes_to_the_error_stream_while_it_runs_stays_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def noisy(path: Path, inputs: np.ndarray) -> list[np.ndarray]:
+        os.write(2, b"INFO: hello")
+        return [np.zeros((1, 2), dtype=np.float32)]
+
+    monkeypatch.setitem(runtimes._RUNNERS, "litert", ("json", noisy, (".tflite",), "json"))
+    answers = runtimes.run_golden("litert", tmp_path / "a.tflite", np.zeros((1, 1, 2, 2), dtype=np.float32))
+    assert answers is not None
+    assert answers.shape == (1, 2)
+    os.write(2, b"afterwards")
+    assert capfd.readouterr().err == "afterwards"
 
 
 class Deadly:

@@ -218,7 +218,7 @@ def test_a_full_disk_is_refused_before_anything_is_spent(filled: Here, monkeypat
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 5_000_000, 5_000_000))
     before = contents(filled.folder)
-    expected = ("run.folder: ", "must have at least 200 MB free, has 5 MB", "put runs elsewhere with run.folder")
+    expected = ("run.folder: ", "must have at least 200 MB free, has 5 MB", "make room, or name another disk")
     assert_one_clear_line(filled.nas("search", *TINY), *expected)
     assert contents(filled.folder) == before
 

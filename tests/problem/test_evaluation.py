@@ -23,7 +23,7 @@ def test_records_are_frozen() -> None:
     evaluation = Evaluation(candidate=candidate, status="complete")
     for record in (candidate, evaluation, candidate.fidelity):
         with pytest.raises(dataclasses.FrozenInstanceError):
-            record.seed = 1  # type: ignore[union-attr]
+            setattr(record, dataclasses.fields(record)[0].name, 1)
 
 
 def test_architectures_are_the_same_by_row_and_digest_whatever_their_labels_are() -> None:

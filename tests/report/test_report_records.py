@@ -26,6 +26,19 @@ def test_torn_lines_are_left_out_with_a_note_that_names_them(tmp_path: Path) -> 
     assert "history.jsonl: 2 of 4 lines are torn and were left out (2, 5)" in records.notes
 
 
+def test_evaluations_share_names_and_labels_and_leave_out_what_is_not_shown(tmp_path: Path) -> None:
+    line = {
+        "index": 0, "row": [1], "seed": 3, "curve": [0.5], "stop_below": [], "choices": {"stage1.kernel": "kernel 5"},
+        "metrics": {"accuracy": 0.5},
+    }  # fmt: skip
+    (tmp_path / "history.jsonl").write_text(2 * (json.dumps(line) + "\n"), encoding="utf-8")
+    one, other = read_run(tmp_path).history
+    assert one == {name: line[name] for name in ("index", "choices", "metrics")}
+    (name, label), (same_name, same_label) = (next(iter(record["choices"].items())) for record in (one, other))
+    assert name is same_name
+    assert label is same_label
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "3", "", "nothing"])
 def test_a_broken_manifest_is_a_note(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text, encoding="utf-8")

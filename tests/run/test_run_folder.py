@@ -170,7 +170,7 @@ def test_a_disk_that_is_nearly_full_is_refused(tmp_path: Path, monkeypatch: pyte
     usage = namedtuple("usage", "total used free")
     check_free_space(tmp_path, needed=1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 12_000_000))
-    with pytest.raises(UserError, match="at least 200 MB free, has 12 MB; make room, or put runs elsewhere"):
+    with pytest.raises(UserError, match="at least 200 MB free, has 12 MB; make room, or name another disk"):
         create(tmp_path / "a")
 
 

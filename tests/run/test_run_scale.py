@@ -58,6 +58,18 @@ def test_what_a_candidate_costs_the_driver_does_not_grow_with_the_run_on_a_ladde
     assert session.driver_seconds / count < 0.02
 
 
+def test_an_evaluation_that_was_read_takes_no_more_than_one_that_was_made(tmp_path: Path) -> None:
+    run(tmp_path / "h", 400, 20, ladder=False)
+    tracemalloc.start()
+    try:
+        history, _ = read_history(tmp_path / "h")
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept / len(history) < 3_500
+    assert peak < kept + 100_000  # the file is not in memory as a whole
+
+
 def test_an_evaluation_takes_a_few_kilobytes_of_the_driver(tmp_path: Path) -> None:
     tracemalloc.start()
     try:

@@ -82,7 +82,7 @@ def test_while_it_runs_it_says_what_runs_where_since_when(tmp_path: Path) -> Non
     assert status.beat_seconds < 5
     text = status_text(status)
     assert "search   5/8  failed 0  running 1 of 1 slots" in text
-    assert f"running  #5 {candidate.digest[:6]}  1 epochs  {candidate.worker}" in text
+    assert f"running  #5 {candidate.digest[:6]}  1 epoch  {candidate.worker}" in text
     assert read_status(run.path).state == "finished"
 
 

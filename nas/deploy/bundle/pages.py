@@ -32,11 +32,13 @@ def parity_page(record: Mapping[str, Any]) -> str:
     lines = [
         "# Parity with torch",
         "",
-        f"Each file was run in its runtime on {images['test']} images ({_source(images)}) that no training saw, and "
-        "its answers were held against those of the trained network in torch. `agreement` is the share of images with "
-        "the same class, `error` the largest deviation of a logit as a share of the range of torch's logits.",
+        f"Each file was judged on up to {images['test']} images ({_source(images)}) that no training saw, and its "
+        "answers were held against those of the trained network in torch. `judged in` is what computed them: the "
+        "target's own runtime where it ran, something else where nothing of the target runs on the machine that "
+        "exported. `agreement` is the share of images with the same class, `error` the largest deviation of a logit as "
+        "a share of the range of torch's logits.",
         "",
-        "| model | target | precision | level | runtime | images | accuracy | agreement | error | to be shipped |",
+        "| model | target | precision | level | judged in | images | accuracy | agreement | error | to be shipped |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for model in record["models"]:
@@ -47,7 +49,7 @@ def parity_page(record: Mapping[str, Any]) -> str:
                 entry["target"],
                 entry["precision"],
                 entry["level"],
-                f"{entry['runtime']} {entry['runtime_version']}".strip(),
+                judged_in(entry) or "-",
                 _whole(judged.get("num_samples")),
                 _percent(judged.get("accuracy")),
                 _percent(judged.get("agreement")),
@@ -55,8 +57,15 @@ def parity_page(record: Mapping[str, Any]) -> str:
                 "yes" if entry["accepted"] else f"no: {entry['reason']}",
             )
             lines.append(_row(cells))
-    lines += ["", *_levels(record), _missing(record)]
+    lines += ["", *_levels(record), "", _missing(record)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def judged_in(entry: Mapping[str, Any]) -> str:
+    """What computed the answers that a file is judged by, with its version; "" where nothing did."""
+    if entry["judgement"] is None:
+        return ""
+    return str(entry["figures"].get("judged_in") or f"{entry['runtime']} {entry['runtime_version']}".strip())
 
 
 def _head(record: Mapping[str, Any]) -> str:
@@ -103,8 +112,13 @@ def _levels(record: Mapping[str, Any]) -> Iterator[str]:
 def _missing(record: Mapping[str, Any]) -> str:
     if not record["missing"]:
         return ""
-    lines = ["## Missing", "", "| model | target | precision | why |", "|---|---|---|---|"]
-    lines += [_row((one["model"], one["target"], one["precision"], one["reason"])) for one in record["missing"]]
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for one in record["missing"]:
+        groups.setdefault((one["target"], one["reason"]), []).append(one)
+    lines = ["## Missing", "", "| target | precisions | models | why |", "|---|---|---|---|"]
+    for (target, reason), group in groups.items():
+        precisions, models = (", ".join(dict.fromkeys(one[key] for one in group)) for key in ("precision", "model"))
+        lines.append(_row((target, precisions, models, reason)))
     return "\n".join([*lines, ""])
 
 

@@ -21,7 +21,7 @@ from nas.deploy.bundle.checking.findings import SCHEMA as SCHEMA_NAME
 from nas.deploy.bundle.checking.joined import standalone_text
 from nas.deploy.bundle.golden import array_name, tolerance_of, write_golden
 from nas.deploy.bundle.loaders import write_benchmarks, write_loaders
-from nas.deploy.bundle.pages import parity_page, readme
+from nas.deploy.bundle.pages import judged_in, parity_page, readme
 from nas.deploy.bundle.records import MadeFile, Missing
 from nas.deploy.bundle.text import template
 from nas.deploy.files import ARCHITECTURE
@@ -221,11 +221,12 @@ def _write_pages(bundle: Path, record: Manifest) -> None:
 
 
 def parity_rows(record: Manifest) -> list[dict[str, Any]]:
-    """A row a file: how far its answers in its own runtime are from torch's."""
+    """A row a file: how far its answers, in its own runtime where that is possible, are from torch's."""
     return [
         {
             "model": model["digest"],
             **{key: entry[key] for key in ("target", "precision", "path", "level", "runtime", "runtime_version")},
+            "judged_in": judged_in(entry),
             **(entry["judgement"] or dict.fromkeys(("accuracy", "num_samples", "agreement", "max_abs_error"))),
             **{key: entry[key] for key in ("accepted", "reason")},
         }

@@ -22,9 +22,10 @@ import numpy as np
 
 from nas.deploy.judge import FileJudgement, compare
 from nas.deploy.options import DeployOptions
+from nas.deploy.targets.calibration import calibration_images
 from nas.deploy.targets.coreml_convert import INPUT, OUTPUT
 from nas.deploy.targets.executorch_process import ConverterProcess
-from nas.deploy.targets.executorch_program import calibration_images, write_images, write_program
+from nas.deploy.targets.executorch_program import write_images, write_program
 from nas.deploy.targets.extras import Extra
 from nas.deploy.targets.fallbacks import OperatorTable, by_table
 from nas.deploy.targets.target import Artifact, Fallback, Level, Source, Verification, check_precision, gate

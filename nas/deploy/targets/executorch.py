@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from nas.deploy.options import DeployOptions
+from nas.deploy.targets.calibration import calibration_images
 from nas.deploy.targets.executorch_process import ConverterProcess
-from nas.deploy.targets.executorch_program import calibration_images, write_images, write_program
+from nas.deploy.targets.executorch_program import write_images, write_program
 from nas.deploy.targets.extras import Extra
 from nas.deploy.targets.fallbacks import OperatorTable, by_table
 from nas.deploy.targets.target import Artifact, Fallback, Level, Source, Verification, check_precision, verified
@@ -93,8 +94,9 @@ class ExecuTorch:
             "runtime": "executorch",
             "runtime_version": EXECUTORCH.versions()["executorch"],
             "latency_ms": seen["latency_ms"],
-            "peak_bytes": seen["planned_bytes"],
-            "peak_bytes_is": "the method's memory plan; XNNPACK's own buffers are not in it",
+            "peak_bytes": None,  # nearly all activations are in XNNPACK's own buffers, which it does not tell
+            "planned_bytes": seen["planned_bytes"],
+            "planned_bytes_is": "the method's memory plan; XNNPACK's own buffers are not in it",
             "threads": seen["threads"],
         }
         return verified(logits, source, artifact, level=self.level, options=self.options, figures=figures)
@@ -109,7 +111,8 @@ def delegation(told: Mapping[str, object]) -> str:
     """A sentence on what XNNPACK took, from the answer of `executorch_lower.lower`."""
     left = told["left"]
     assert isinstance(left, dict)
+    parts = f"{told['delegates']} part{'' if told['delegates'] == 1 else 's'}"
     if not left:
-        return f"all operators run in XNNPACK, in {told['delegates']} parts"
+        return f"all operators run in XNNPACK, in {parts}"
     listed = ", ".join(f"{name} ({count})" for name, count in sorted(left.items()))
-    return f"XNNPACK takes {told['delegates']} parts; portable kernels run {listed}"
+    return f"XNNPACK takes {parts}; portable kernels run {listed}"

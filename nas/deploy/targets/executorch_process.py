@@ -123,8 +123,8 @@ def _end(running: _Running) -> None:
         if stream is not None:
             with contextlib.suppress(OSError):
                 stream.close()
-    try:
-        process.wait(timeout=5)
+    try:  # it holds nothing between two calls that would have to be put away
+        process.wait(timeout=0.5)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

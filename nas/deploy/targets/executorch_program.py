@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from nas.deploy.records import Images
-from nas.deploy.targets.target import Source
 from nas.errors import UserError, first_line
 
 _CHUNK = 256
@@ -63,20 +62,6 @@ def write_images(images: Images, path: Path, *, limit: int | None = None) -> Non
     for start in range(0, count, _CHUNK):
         held[start : min(start + _CHUNK, count)] = images[start : min(start + _CHUNK, count)]
     held.flush()
-
-
-def calibration_images(source: Source, limit: int) -> np.ndarray:
-    """The first ``limit`` calibration images ``(n, c, h, w)`` float32.
-
-    Raises:
-        UserError: there are none, or one is not finite.
-    """
-    images = np.ascontiguousarray(source.samples.calibration[:limit], dtype=np.float32)
-    if not len(images):
-        raise UserError("calibration", "must hold at least one image, got none", "give images of the training split")
-    if not np.isfinite(images).all():
-        raise UserError("calibration", "must be finite, got NaN or infinity", "look at the data's normalisation")
-    return images
 
 
 @contextmanager

@@ -18,11 +18,12 @@ from torch import nn
 
 from nas.deploy.judge import FileJudgement, compare
 from nas.deploy.options import DeployOptions
+from nas.deploy.targets.calibration import calibration_images
 from nas.deploy.targets.executorch_process import ConverterProcess
-from nas.deploy.targets.executorch_program import calibration_images, write_images, write_program
+from nas.deploy.targets.executorch_program import write_images, write_program
 from nas.deploy.targets.extras import Extra
 from nas.deploy.targets.litert_flatbuffer import give_float_interface
-from nas.deploy.targets.target import INT8_AGREEMENT, Source
+from nas.deploy.targets.target import Source
 from nas.errors import UserError
 
 LITERT = Extra(
@@ -37,6 +38,7 @@ LITERT = Extra(
 _CONVERT = "nas.deploy.targets.litert_convert"
 # From so much agreement on, another way to find ranges has too little to gain for its conversion.
 _ENOUGH_AGREEMENT = 0.995
+_INT4_LEAST = 0.97  # share of torch's classes for which a smaller form of INT4 is taken
 # From fewest to most bytes, in general.
 _INT4_RECIPES = ("int4-all-blocks", "int4-all", "int4-products-blocks", "int4-products")
 _INT4_WORDS = {
@@ -166,8 +168,7 @@ class TfliteFiles:
         if not candidates:
             assert refusal is not None
             raise refusal
-        least = max(self.options.min_agreement, INT8_AGREEMENT)
-        good = [one for one in candidates if one.judgement.agreement >= least]
+        good = [one for one in candidates if one.judgement.agreement >= max(self.options.min_agreement, _INT4_LEAST)]
         chosen = (
             min(good, key=lambda one: one.path.stat().st_size)
             if good

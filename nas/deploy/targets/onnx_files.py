@@ -21,10 +21,12 @@ from nas.deploy.options import Activations, DeployOptions
 from nas.deploy.precision.makers import make_file
 from nas.deploy.profiling.graphs import read_source
 from nas.deploy.profiling.work import HEAVY
-from nas.deploy.targets.target import INT8_AGREEMENT, Source
+from nas.deploy.targets.calibration import calibration_images
+from nas.deploy.targets.target import Source
 from nas.errors import UserError
 
 _RANDOM_IMAGES = 8
+_WITHOUT_RANGES = frozenset({"float32", "float16"})
 
 
 def write_onnx(
@@ -53,11 +55,12 @@ def write_onnx(
     if precision in source.files and _fits(source.files[precision], precision, activations, whole):
         shutil.copyfile(source.files[precision], path)
         return
-    # Operators go back to float32 until the file passes the gate that it will be held to.
-    least = max(options.min_agreement, INT8_AGREEMENT) if precision == "int8" else options.min_agreement
-    made = replace(options, activations=activations or options.activations, min_agreement=least)
+    made = replace(options, activations=activations or options.activations)
     made = replace(made, revert=0) if whole else made
-    make_file(precision, source.files["float32"], path, source.samples.calibration, made)
+    images = source.samples.calibration[: options.calibration_images]
+    if len(images) and precision not in _WITHOUT_RANGES:
+        images = calibration_images(source, options.calibration_images)
+    make_file(precision, source.files["float32"], path, images, made)
 
 
 def _fits(path: Path, precision: str, activations: Activations | None, whole: bool) -> bool:

@@ -20,6 +20,7 @@ from nas.deploy.options import DeployOptions
 from nas.deploy.profiling.graphs import read_source
 from nas.deploy.profiling.labels import label_operators
 from nas.deploy.quiet import quiet_tools
+from nas.deploy.targets.calibration import calibration_images
 from nas.deploy.targets.extras import Extra
 from nas.deploy.targets.onnx_files import check_input, with_batch, write_onnx, write_untrained
 from nas.deploy.targets.stopwatch import least_ms
@@ -97,7 +98,7 @@ class OpenVino:
 
     def _quantised(self, model: Any, source: Source) -> Any:
         nncf = _load(self._extra, "nncf")
-        images = source.samples.calibration[: self.options.calibration_images]
+        images = calibration_images(source, self.options.calibration_images)
         dataset = nncf.Dataset([image[None] for image in images])
         with quiet_tools():
             return nncf.quantize(model, dataset, subset_size=len(images), preset=nncf.QuantizationPreset.MIXED)

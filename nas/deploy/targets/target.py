@@ -30,9 +30,8 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 Effect = Literal["refused", "leaves", "float"]
 
 FLOAT32_AGREEMENT, FLOAT32_ERROR = 0.99, 1e-4
-"""Gates of a float32 file: share of torch's classes; largest error of a logit as a share of the logits' range."""
-INT8_AGREEMENT = 0.97
-"""Gate of a static INT8 file. Files of other precisions are held to `DeployOptions.min_agreement`."""
+"""Gates of a float32 file: share of torch's classes; largest error of a logit as a share of the logits' range. Files of
+other precisions are held to `DeployOptions.min_agreement`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -186,11 +185,10 @@ def check_precision(target: Target, precision: str) -> None:
 def gate(judgement: FileJudgement, precision: str, options: DeployOptions) -> str:
     """Why a file with this judgement must not be shipped; empty if it may.
 
-    float32: at least 99 % of torch's classes, no logit farther off than 1e-4 of the logits' range. int8: at least 97 %
-    of torch's classes. Others: at least ``options.min_agreement``.
+    float32: at least 99 % of torch's classes, no logit farther off than 1e-4 of the logits' range. Others: at least
+    ``options.min_agreement`` of torch's classes, as in a search.
     """
-    others = {"float32": FLOAT32_AGREEMENT, "int8": INT8_AGREEMENT}
-    least = others.get(precision, options.min_agreement)
+    least = FLOAT32_AGREEMENT if precision == "float32" else options.min_agreement
     if not judgement.agreement >= least:
         return f"gives torch's class for {judgement.agreement:.1%} of the test samples, must be at least {least:.0%}"
     if precision == "float32" and not judgement.relative_error <= FLOAT32_ERROR:

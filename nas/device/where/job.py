@@ -144,7 +144,7 @@ def parsed(line: str | bytes) -> dict[str, Any] | None:
     """A line as a mapping; None for one that is not."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 

@@ -89,5 +89,5 @@ def _holder(descriptor: int) -> str:
     try:
         record = json.loads(os.pread(descriptor, 4096, 0))
         return f"{record['who']} has been measuring on it since {record['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "somebody is measuring on it"

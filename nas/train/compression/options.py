@@ -20,6 +20,7 @@ Zeroing = Literal["gradual", "at-once"]
 ZEROINGS: tuple[Zeroing, ...] = get_args(Zeroing)
 DistilKind = Literal["none", "largest", "function", "onnx"]
 
+_TAUGHT_STEP, _ROUNDED_STEP = 4.0, 3.0  # what a step costs at the most, in plain steps
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -112,6 +113,16 @@ class CompressOptions:
     def fine_tune_epochs(self, final_epochs: int) -> int:
         """Epochs of a fine-tuning after a final training of so many; at least 1 unless the share is 0."""
         return max(1, round(self.fine_tune_share * final_epochs)) if self.fine_tune_share > 0 else 0
+
+    def time_factor(self, final_epochs: int) -> float:
+        """How long all trainings of one network may take, relative to a final training of so many epochs, at least 1.
+
+        For time limits, so rather too much than too little: a step with a teacher counts as four, one with rounding as
+        three.
+        """
+        tuned = 1.0 + self.fine_tune_epochs(final_epochs) / final_epochs
+        aware = self.qat_epochs / final_epochs * (_ROUNDED_STEP + float(self.qat_control))
+        return (tuned + aware) * (1.0 if self.distil == "none" else _TAUGHT_STEP)
 
 
 _KNOWN = "none, largest, package.module:function, or a path to an .onnx file"

@@ -10,14 +10,15 @@ import copy
 from dataclasses import dataclass, replace
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
+from nas.errors import UserError
 from nas.problem.evaluation import Fidelity
 from nas.train.compression.distillation import Distillation
 from nas.train.compression.fake_quantise import Profile
 from nas.train.compression.options import CompressOptions
 from nas.train.compression.qat import SettledRanges, prepare_qat
-from nas.train.compression.shrink import shrink
+from nas.train.compression.shrink import prune_channels, shrink
 from nas.train.compression.sparse_rules import KeepZeros
 from nas.train.compression.sparsity import Sparsity, sparsify
 from nas.train.data.images import SplitName
@@ -55,6 +56,10 @@ class Setting:
     device: str = "cpu"
     deadline: float | None = None
 
+    def images(self, count: int) -> Tensor:
+        """The first training images as the network takes them: ``(count, c, h, w)``, normalised."""
+        return self.task.normalise(self.task.pixels("train", self.input_size)[:count])
+
     def fit(self, module: nn.Module, *, rate: float, epochs: int, rules: tuple[TrainingRule, ...] = ()) -> Fit:
         """Trains a module that is trained already on, at a share of the recipe's learning rate."""
         return fit(
@@ -81,6 +86,56 @@ def fine_tune_recipe(recipe: Recipe, rate: float) -> Recipe:
         schedule="cosine",
         final_share=0.0,
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Form:
+    """A network, and the training that its last step was.
+
+    Attributes:
+        module: in evaluation mode, on the CPU.
+        epochs, seconds: of that training; 0 where there was none.
+        validation_accuracy: after it; None where there was none.
+        text: what was done, for people.
+    """
+
+    module: nn.Module
+    epochs: int = 0
+    seconds: float = 0.0
+    validation_accuracy: float | None = None
+    text: str = ""
+
+    @classmethod
+    def trained(cls, module: nn.Module, result: Fit, text: str) -> Form:
+        """The form of a network after a training, with ``text`` on what was done before it."""
+        accuracy = result.metrics["accuracy"]
+        epochs, seconds = result.epochs, result.seconds
+        own = module.cpu().eval()
+        return cls(module=own, epochs=epochs, seconds=seconds, validation_accuracy=accuracy, text=text)
+
+
+def cut(wide: nn.Module, share: float, setting: Setting, *, epochs: int) -> Form:
+    """Any module with a share of the channels of each layer gone, trained on.
+
+    Args:
+        wide: trained, on the CPU; not changed.
+        share: of the channels, in (0, 1).
+        setting: task, recipe, options and the rest.
+        epochs: of fine-tuning.
+
+    Raises:
+        UserError: a network that cannot be followed, or in which no channel can go.
+        DivergenceError, DeadlineError: see `nas.train.fit.fit`.
+    """
+    example = setting.images(2)
+    found = prune_channels(wide, example, share, importance=setting.options.importance)
+    if not found.kept:
+        reasons = "; ".join(f"{name}: {why}" for name, why in found.left_alone.items()) or "its layers are too narrow"
+        raise UserError("prune", f"leaves every layer as it is, {reasons}", "prune=[] leaves this step out")
+    result = setting.fit(found.module, rate=setting.options.fine_tune_rate, epochs=epochs)
+    left, whole = (sum(counts[place] for counts in found.kept.values()) for place in (0, 1))
+    alone = f", {len(found.left_alone)} layers left alone" if found.left_alone else ""
+    return Form.trained(found.module, result, f"{left} of {whole} channels{alone}, trained on for {epochs} epochs")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,7 +217,7 @@ def train_aware(module: nn.Module, setting: Setting, *, profile: Profile, epochs
         DivergenceError, DeadlineError: see `nas.train.fit.fit`.
     """
     keep: tuple[TrainingRule, ...] = (KeepZeros(),) if _has_zeros(module) else ()
-    images = setting.task.images("train", setting.input_size)[:_CALIBRATION]
+    images = setting.images(_CALIBRATION)
     rounded = prepare_qat(module, images, profile=profile)
     rate = setting.options.qat_rate
     result = setting.fit(rounded, rate=rate, epochs=epochs, rules=(*keep, SettledRanges()))

@@ -67,6 +67,8 @@ def import_teacher(
 ) -> TorchTeacher:
     """The teacher that ``package.module:function`` makes: called without arguments, it returns a `torch.nn.Module`.
 
+    It is always shown images of the task's own size, whatever size its pupil takes.
+
     Args:
         path: of the function.
         input_shape: channels, height and width of the task's images.
@@ -76,12 +78,27 @@ def import_teacher(
     Raises:
         UserError: a path outside ``allow``, nothing there, or something that does not score these images.
     """
-    where = "compress.distil"
+    module = import_module("compress.distil", path, allow=allow)
+    check_scores("compress.distil", f"{path}()", module, input_shape=input_shape, num_classes=num_classes)
+    return TorchTeacher(module, input_size=input_shape[1:])
+
+
+def import_module(where: str, path: str, *, allow: Sequence[str]) -> nn.Module:
+    """What ``package.module:function`` returns when it is called without arguments, in evaluation mode.
+
+    Args:
+        where: the field that names it, for errors.
+        path: of the function.
+        allow: packages or modules that may be imported.
+
+    Raises:
+        UserError: a path outside ``allow``, nothing there, or a function that returns no `torch.nn.Module`.
+    """
     module_name, _, name = path.partition(":")
     if not any(f"{module_name}.".startswith(prefix.rstrip(".") + ".") for prefix in allow):
         listed = ", ".join(allow) or "none"
         problem = f"must come from an allowed package ({listed}), got '{path}'"
-        raise UserError(where, problem, "add its package to `allow`")
+        raise UserError(where, problem, f"add its package with allow=[{module_name.split('.')[0]}] if you trust it")
     try:
         make = getattr(importlib.import_module(module_name), name, None)
     except Exception as error:  # a user's module may raise anything
@@ -95,11 +112,20 @@ def import_teacher(
         raise UserError(where, f"{path}() must return a torch.nn.Module, got {first_line(error)}") from error
     if not isinstance(module, nn.Module):
         raise UserError(where, f"{path}() must return a torch.nn.Module, got {type(module).__name__}")
+    return module.eval()
+
+
+def check_scores(
+    where: str, name: str, module: nn.Module, *, input_shape: tuple[int, int, int], num_classes: int
+) -> None:
+    """Runs a module on two images of zeros. Raises `UserError` where it does not give one score a class."""
     try:
         with torch.no_grad():
-            shape = tuple(module.eval()(torch.zeros(2, *input_shape)).shape)
-    except Exception as error:  # likewise
-        raise UserError(where, f"{path}() cannot take images {input_shape}, {first_line(error)}") from error
-    if shape != (2, num_classes):
-        raise UserError(where, f"{path}() must give {num_classes} scores an image, got an output {shape} for 2 images")
-    return TorchTeacher(module)
+            output = module.eval()(torch.zeros(2, *input_shape))
+    except Exception as error:  # a user's forward may raise anything
+        raise UserError(where, f"{name} cannot take images {input_shape}, {first_line(error)}") from error
+    if not isinstance(output, Tensor):
+        raise UserError(where, f"{name} must give one tensor of scores, got {type(output).__name__}")
+    if tuple(output.shape) != (2, num_classes):
+        got = f"an output {tuple(output.shape)} for 2 images"
+        raise UserError(where, f"{name} must give {num_classes} scores an image, got {got}")

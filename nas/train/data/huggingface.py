@@ -6,6 +6,7 @@ Responsible for the way through the optional package `datasets`; needs a network
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,11 @@ class HuggingFace(DataOptions):
             raise UserError(
                 "data.name", f"{self.name} cannot be loaded ({reason})", "is it spelt so, and is there a network?"
             ) from None
+        # Encoded, as far as the column says that it holds images: `decode` knows which formats are harmless.
+        encoded = datasets.Image(decode=False)
+        for key, part in loaded.items():
+            if isinstance(part.features.get(self.image_column), datasets.Image):
+                loaded[key] = part.cast_column(self.image_column, encoded)
         found = [(split, loaded[key]) for key, split in _SPLITS if key in loaded]
         if not found or found[0][0] != "train":
             raise UserError("data.name", f"{self.name} must have a split 'train', got {', '.join(loaded)}")
@@ -90,6 +96,8 @@ class HuggingFace(DataOptions):
             return from_pillow(value, name=name)
         if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
             return decode(value["bytes"], name=name)
+        if isinstance(value, dict) and isinstance(value.get("path"), str) and Path(value["path"]).is_file():
+            return decode(Path(value["path"]).read_bytes(), name=name)
         if isinstance(value, bytes):
             return decode(value, name=name)
         raise UserError("data.image_column", f"must hold images, got {type(value).__name__} for {name}")

@@ -5,7 +5,6 @@ Responsible for the names of the arrays and for what their numbers may be. No pi
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.device.archives import read_arrays
 from nas.errors import UserError
 from nas.train.data.assembly import RawImages, assemble
 from nas.train.data.images import SPLITS, ImageData, SplitName
 from nas.train.data.options import DataOptions, given_path, no_such_path
 
+_ONE_ARRAY = b"\x93NUMPY"  # how a file of np.save begins
 # For each split, the names that (images, labels) go by.
 _KEYS: dict[SplitName, tuple[tuple[str, str], ...]] = {
     "train": (("images", "labels"), ("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y")),
@@ -70,11 +71,10 @@ class Npz(DataOptions):
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise UserError("data", f"{path} must be an npz archive, got a single array", "use np.savez")
-        with loaded as archive:
-            return {key: archive[key] for key in archive.files}
+        with path.open("rb") as file:
+            if file.read(len(_ONE_ARRAY)) == _ONE_ARRAY:
+                raise UserError("data", f"{path} must be an npz archive, got a single array", "use np.savez")
+        return read_arrays(path, largest=None)
     except UserError:
         raise
     except ValueError as error:
@@ -82,7 +82,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
             problem = f"{path} must hold plain arrays, got pickled objects or no npz at all"
             raise UserError("data", problem, "save numbers or strings with np.savez") from None
         raise UserError("data", f"{path} cannot be read ({error})") from None
-    except (OSError, EOFError, KeyError, zipfile.BadZipFile, zipfile.error) as error:
+    except OSError as error:
         raise UserError("data", f"{path} cannot be read as npz ({error})", "save it with np.savez") from None
 
 

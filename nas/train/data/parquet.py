@@ -120,7 +120,7 @@ class _Table:
         value = self.images[row].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
         if content is None and isinstance(value, dict) and value.get("path"):
-            beside = self.file.parent / str(value["path"])
+            beside = self._beside(row, str(value["path"]))
             try:
                 content = beside.read_bytes()
             except OSError as error:
@@ -129,6 +129,15 @@ class _Table:
         if content is None:
             raise UserError("data", f"{self.name_of(row)} has no image", "leave the row out")
         return decode(content, name=self.name_of(row))
+
+    def _beside(self, row: int, name: str) -> Path:
+        """The file that a row names, which must lie with the table: a data set does not read from elsewhere."""
+        folder = self.file.parent.resolve()
+        beside = (folder / name).resolve()
+        if not beside.is_relative_to(folder):
+            problem = f"{self.name_of(row)} must name a file below {self.file.parent}, got {name!r}"
+            raise UserError("data", problem, "put the images beside the table")
+        return beside
 
 
 def _check_columns(file: Path, schema: Any, image_column: str, label_column: str) -> None:
@@ -150,7 +159,7 @@ def _class_names(schema: Any, label_column: str) -> tuple[str, ...] | None:
         return None
     try:
         names = json.loads(content)["info"]["features"][label_column]["names"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return tuple(str(name) for name in names) if isinstance(names, list) else None
 

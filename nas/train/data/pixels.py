@@ -6,6 +6,7 @@ Responsible for all that is done with pillow.
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,18 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from nas.errors import UserError
 
 IMAGE_ENDINGS = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
+# By content, whatever a file is called. Pillow knows others: it would have Ghostscript run a PostScript file.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 # What pillow raises for files that are truncated, broken, of another kind or absurdly large.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 _BITS = "must have 8 bits a channel"
 
 
@@ -33,9 +44,11 @@ def decode(content: bytes, *, name: str) -> NDArray[np.uint8]:
         UserError: it cannot be read, or has more than 8 bits a channel.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            return from_pillow(image, name=name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+                image.load()
+                return from_pillow(image, name=name)
     except UserError:
         raise
     except UnidentifiedImageError:

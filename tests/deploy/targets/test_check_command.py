@@ -92,6 +92,22 @@ def test_an_operator_that_is_refused_fails_the_check(odd: Path, capsys: pytest.C
     assert "not run here" in out
 
 
+def test_a_target_that_cannot_be_asked_costs_its_own_lines_only(
+    space: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "nas.deploy.targets.extras.Extra.missing",
+        lambda extra: f"{extra.name} is gone; pip install 'nas[{extra.name}]'",
+    )
+    arguments = [f"space={space}", "samples=1", "input=1x8x8", "classes=10", "precisions=[int8]"]
+    assert run_check([*arguments, "target=[openvino,tensorrt]"]) == 1
+    out = capsys.readouterr().out
+    assert "openvino  int8  not checked: openvino is gone; pip install 'nas[openvino]'" in out
+    assert "tensorrt  int8  every operator of 1 model runs as it should" in out
+    with pytest.raises(UserError, match="openvino is gone"):
+        run_check([*arguments, "target=openvino"])
+
+
 def test_few_samples_say_what_they_do_not_show(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [f"space={space}", "samples=1", "input=1x8x8", "classes=10", "precisions=[float32]"]
     assert run_check(arguments) == 0

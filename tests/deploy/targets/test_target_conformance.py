@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,18 +23,19 @@ RUNS = ("executed", "simulated")
 # Only the runtime itself can tell; the others have a table for where they are not installed.
 NO_TABLE = {"openvino": {"int8"}}
 EFFECTS = ("refused", "leaves", "float")
-
-
-def available(name: str) -> Target:
-    target = open_target(name)
-    if missing := target.available():
-        pytest.skip(f"target {name}: {missing}")
-    return target
+SPOILT: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    "none": (lambda images: images[:0], "got none"),
+    "not a number": (lambda images: images * np.nan, "be finite"),
+    "pixels": (lambda images: 255 * (images - images.min()), "be normalised as the model's inputs, got values from"),
+    "shifted": (lambda images: np.full_like(images, images.max()), "be normalised as the model's inputs, got a mean"),
+}
+Find = Callable[[str], Target]
+Ship = Callable[[str, str, str], Any]
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_target_is_called_as_in_the_registry_and_names_a_level_and_its_precisions(name: str) -> None:
-    target = open_target(name)
+def test_a_target_is_called_as_in_the_registry_and_names_a_level_and_its_precisions(name: str, opened: Find) -> None:
+    target = opened(name)
     assert target.name == name
     assert target.level in LEVELS
     assert target.precisions
@@ -42,9 +46,9 @@ def test_a_target_is_called_as_in_the_registry_and_names_a_level_and_its_precisi
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_target_that_is_not_there_says_in_one_line_how_to_get_it(
-    name: str, sources: Mapping[str, Source], tmp_path: Path
+    name: str, opened: Find, sources: Mapping[str, Source], tmp_path: Path
 ) -> None:
-    target = open_target(name)
+    target = opened(name)
     missing = target.available()
     if not missing:
         pytest.skip(f"target {name} is available")
@@ -58,18 +62,18 @@ def test_a_target_that_is_not_there_says_in_one_line_how_to_get_it(
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(("name", "precision"), CASES)
 def test_a_file_is_written_read_back_and_judged(
-    name: str, precision: str, network: str, sources: Mapping[str, Source], tmp_path: Path
+    name: str, precision: str, network: str, available: Find, shipped: Ship, sources: Mapping[str, Source]
 ) -> None:
     target, source = available(name), sources[network]
     before = {key: value.clone() for key, value in source.module.state_dict().items()}
-    artifact = target.export(source, tmp_path, precision)
-    found = target.verify(artifact, source)
+    made = shipped(name, precision, network)
+    artifact, found, folder = made.artifact, made.found, made.folder
     assert artifact.precision == precision
     for path in (artifact.path, *artifact.extras):
         assert path.exists()
-        assert path.is_relative_to(tmp_path)
+        assert path.is_relative_to(folder)
     assert artifact.size_bytes > 1000
-    assert not [path for path in tmp_path.rglob(".*") if path.is_file()], "half-written files are left"
+    assert not [path for path in folder.rglob(".*") if path.is_file()], "half-written files are left"
     assert LEVELS.index(found.level) >= LEVELS.index(target.level)
     assert (found.judgement is not None) or found.level not in RUNS
     assert found.figures["runtime"]
@@ -83,11 +87,11 @@ def test_a_file_is_written_read_back_and_judged(
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_float32_is_float32(name: str, sources: Mapping[str, Source], tmp_path: Path) -> None:
+def test_float32_is_float32(name: str, available: Find, shipped: Ship) -> None:
     target = available(name)
     if "float32" not in target.precisions:
         pytest.skip(f"target {name} has no float32")
-    judgement = target.verify(target.export(sources["depthwise"], tmp_path, "float32"), sources["depthwise"]).judgement
+    judgement = shipped(name, "float32", "depthwise").found.judgement
     if judgement is None:
         pytest.skip(f"target {name}: {target.level}")
     assert judgement.agreement >= 0.99
@@ -96,7 +100,7 @@ def test_float32_is_float32(name: str, sources: Mapping[str, Source], tmp_path: 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_precision_that_a_target_lacks_is_refused_with_those_it_has(
-    name: str, sources: Mapping[str, Source], tmp_path: Path
+    name: str, available: Find, sources: Mapping[str, Source], tmp_path: Path
 ) -> None:
     target = available(name)
     with pytest.raises(UserError, match=f"no precision of target {name} named 'int3'.*{target.precisions[0]}"):
@@ -105,8 +109,23 @@ def test_a_precision_that_a_target_lacks_is_refused_with_those_it_has(
         target.fallbacks(sources["plain"].files["float32"], "int3")
 
 
+@pytest.mark.parametrize("name", [name for name in TARGETS if (name, "int8") in CASES])
+@pytest.mark.parametrize("what", SPOILT)
+def test_calibration_images_that_make_every_range_wrong_are_told_in_one_line(
+    name: str, what: str, available: Find, source: Source, tmp_path: Path
+) -> None:
+    target = available(name)
+    spoil, line = SPOILT[what]
+    samples = dataclasses.replace(source.samples, calibration=spoil(source.samples.calibration))
+    with pytest.raises(UserError, match=f"^calibration: must .*{line}") as found:
+        target.export(dataclasses.replace(source, samples=samples), tmp_path, "int8")
+    assert "\n" not in str(found.value)
+
+
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_file_that_is_not_there_is_told(name: str, sources: Mapping[str, Source], tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_told(
+    name: str, available: Find, sources: Mapping[str, Source], tmp_path: Path
+) -> None:
     target = available(name)
     nothing = Artifact(path=tmp_path / "nothing", precision=target.precisions[0])
     with pytest.raises(UserError, match="nothing"):
@@ -115,9 +134,9 @@ def test_a_file_that_is_not_there_is_told(name: str, sources: Mapping[str, Sourc
 
 @pytest.mark.parametrize(("name", "precision"), CASES)
 def test_operators_that_do_not_run_as_they_should_are_told_before_anything_is_exported(
-    name: str, precision: str, sources: Mapping[str, Source]
+    name: str, precision: str, opened: Find, sources: Mapping[str, Source]
 ) -> None:
-    target = open_target(name)
+    target = opened(name)
     if target.available() and name in NO_TABLE and precision in NO_TABLE[name]:
         with pytest.raises(UserError, match="pip install"):
             target.fallbacks(sources["depthwise"].files["float32"], precision)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,31 +13,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nas.deploy.export import export_onnx
-from nas.deploy.files import torch_logits
-from nas.deploy.records import Samples, TrainedNetwork
-from nas.deploy.targets.coreml import COREML, TABLE, CoreMl, _left, _misfit
+from nas.deploy.targets.coreml import COREML, TABLE, _left, _misfit
 from nas.deploy.targets.coreml_operators import OPERATORS
 from nas.deploy.targets.fallbacks import by_table
-from nas.deploy.targets.target import Source
+from nas.deploy.targets.target import Source, Target
 from nas.errors import UserError
 
 needs_coreml = pytest.mark.skipif(bool(COREML.missing()), reason=COREML.missing())
+Ship = Callable[[str, str, str], Any]
 
 
 @pytest.fixture(scope="module")
-def source(trained: TrainedNetwork, samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Source:
-    shape = (1, 12, 12)
-    path = tmp_path_factory.mktemp("folder") / "model.fp32.onnx"
-    export_onnx(trained.module, shape, path)
-    module = trained.module.eval()
-    reference = torch_logits(module, samples.test)
-    return Source(module=module, input_shape=shape, samples=samples, reference=reference, files={"float32": path})
-
-
-@pytest.fixture(scope="module")
-def target() -> CoreMl:
-    return CoreMl()
+def target(opened: Callable[[str], Target]) -> Target:
+    return opened("coreml")
 
 
 def images(*shape: int) -> torch.Tensor:
@@ -116,11 +106,9 @@ def test_a_package_without_compressed_weights_or_with_another_interface_is_refus
 
 @needs_coreml
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8", "int8-weights", "int4", "palette6", "palette4"])
-def test_a_package_has_the_interface_and_weights_that_were_asked_for(
-    source: Source, target: CoreMl, precision: str, tmp_path: Path
-) -> None:
-    artifact = target.export(source, tmp_path, precision)
-    found = target.verify(artifact, source)
+def test_a_package_has_the_interface_and_weights_that_were_asked_for(precision: str, shipped: Ship) -> None:
+    made = shipped("coreml", precision, "depthwise")
+    artifact, found = made.artifact, made.found
     assert found.accepted, found.reason
     assert found.level == "structure-only"
     assert found.figures["latency_ms"] is None
@@ -133,19 +121,21 @@ def test_a_package_has_the_interface_and_weights_that_were_asked_for(
 
 @needs_coreml
 def test_int8_is_integers_between_operators_and_int8_weights_is_not(
-    source: Source, target: CoreMl, tmp_path: Path
+    shipped: Ship,
 ) -> None:
     operators = {}
     for precision in ("int8", "int8-weights"):
-        found = target.verify(target.export(source, tmp_path, precision), source)
+        found = shipped("coreml", precision, "depthwise").found
         operators[precision] = str(found.figures["operators"])
     assert "quantize:" in operators["int8"]
     assert "quantize:" not in operators["int8-weights"]
 
 
 @needs_coreml
-def test_a_package_that_lost_a_part_is_one_clear_line(source: Source, target: CoreMl, tmp_path: Path) -> None:
-    artifact = target.export(source, tmp_path, "float16")
+def test_a_package_that_lost_a_part_is_one_clear_line(
+    source: Source, target: Target, shipped: Ship, tmp_path: Path
+) -> None:
+    artifact = shipped("coreml", "float16", "depthwise").copied(tmp_path / "copy")
     for weights in artifact.path.rglob("*.bin"):
         weights.unlink()
     with pytest.raises(UserError, match="cannot be read as a Core ML package") as caught:
@@ -160,7 +150,7 @@ def test_the_trained_networks_operators_are_all_taken(source: Source) -> None:
     assert by_table(source.files["float32"], TABLE) == ()
 
 
-def test_a_missing_extra_is_told_with_its_command(source: Source, target: CoreMl, tmp_path: Path) -> None:
+def test_a_missing_extra_is_told_with_its_command(source: Source, target: Target, tmp_path: Path) -> None:
     if not target.available():
         pytest.skip("coremltools is installed")
     with pytest.raises(UserError, match=r"target coreml: .*pip install 'nas\[coreml\]'"):

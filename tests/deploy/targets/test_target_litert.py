@@ -4,43 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.deploy.export import export_onnx
-from nas.deploy.files import torch_logits
-from nas.deploy.records import Samples, TrainedNetwork
 from nas.deploy.targets.executorch_process import ConverterProcess
 from nas.deploy.targets.fallbacks import OperatorTable
 from nas.deploy.targets.litert import FLOAT_TABLE, INT8_TABLE, LiteRt
 from nas.deploy.targets.litert_files import LITERT, TfliteFiles
 from nas.deploy.targets.litert_flatbuffer import plan, read_contents
-from nas.deploy.targets.target import Source
+from nas.deploy.targets.target import Source, Target
 from nas.errors import UserError
 
 needs_litert = pytest.mark.skipif(bool(LITERT.missing()), reason=LITERT.missing())
+Ship = Callable[[str, str, str], Any]
 SPANS = st.tuples(st.integers(1, 64), st.integers(0, 6), st.integers(0, 6)).map(
     lambda span: (span[0] * 16, min(span[1:]), max(span[1:]))
 )
 
 
 @pytest.fixture(scope="module")
-def source(trained: TrainedNetwork, samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Source:
-    shape = (1, 12, 12)
-    path = tmp_path_factory.mktemp("folder") / "model.fp32.onnx"
-    export_onnx(trained.module, shape, path)
-    module = trained.module.eval()
-    reference = torch_logits(module, samples.test)
-    return Source(module=module, input_shape=shape, samples=samples, reference=reference, files={"float32": path})
-
-
-@pytest.fixture(scope="module")
-def target() -> LiteRt:
-    return LiteRt()
+def target(opened: Callable[[str], Target]) -> Target:
+    return opened("litert")
 
 
 @given(st.lists(SPANS, max_size=8))
@@ -81,11 +71,8 @@ def test_a_process_that_takes_too_long_is_ended_and_the_next_call_has_another() 
 
 @needs_litert
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8", "int8-dynamic", "int4"])
-def test_a_file_passes_its_gate_in_the_interpreter(
-    source: Source, target: LiteRt, precision: str, tmp_path: Path
-) -> None:
-    artifact = target.export(source, tmp_path, precision)
-    found = target.verify(artifact, source)
+def test_a_file_passes_its_gate_in_the_interpreter(source: Source, precision: str, shipped: Ship) -> None:
+    found = shipped("litert", precision, "depthwise").found
     assert found.accepted, found.reason
     assert found.level == "executed"
     assert found.judgement is not None
@@ -96,10 +83,10 @@ def test_a_file_passes_its_gate_in_the_interpreter(
 
 
 @needs_litert
-def test_int8_weights_are_a_quarter_and_int4_ones_less(source: Source, target: LiteRt, tmp_path: Path) -> None:
+def test_int8_weights_are_a_quarter_and_int4_ones_less(source: Source, shipped: Ship) -> None:
     held = {}
     for precision in ("float32", "int8", "int4"):
-        held[precision] = read_contents(target.export(source, tmp_path, precision).path).weights
+        held[precision] = read_contents(shipped("litert", precision, "depthwise").artifact.path).weights
     kernels = sum(p.numel() for p in source.module.parameters() if p.dim() > 1)
     assert held["int8"]["INT8"] == pytest.approx(kernels, rel=0.05)
     assert held["float32"]["FLOAT32"] > 4 * kernels
@@ -126,7 +113,7 @@ def test_two_exports_are_equal_byte_for_byte(source: Source, tmp_path: Path) -> 
 
 @needs_litert
 def test_true_extremes_are_nearer_to_torch_than_the_quantizers_moving_average(
-    source: Source, target: LiteRt, tmp_path: Path
+    source: Source, target: Target, tmp_path: Path
 ) -> None:
     files = TfliteFiles(options=target.options, process=ConverterProcess(target="litert"))
     images, calibration = tmp_path / "test.npy", tmp_path / "calibration.npy"
@@ -148,8 +135,8 @@ def test_true_extremes_are_nearer_to_torch_than_the_quantizers_moving_average(
 
 
 @needs_litert
-def test_a_truncated_file_is_one_clear_line(source: Source, target: LiteRt, tmp_path: Path) -> None:
-    artifact = target.export(source, tmp_path, "float32")
+def test_a_truncated_file_is_one_clear_line(source: Source, target: Target, shipped: Ship, tmp_path: Path) -> None:
+    artifact = shipped("litert", "float32", "depthwise").copied(tmp_path / "copy")
     artifact.path.write_bytes(artifact.path.read_bytes()[: artifact.size_bytes // 2])
     with pytest.raises(UserError, match=r"model\.fp32\.tflite: ") as caught:
         target.verify(artifact, source)
@@ -160,14 +147,14 @@ def test_a_truncated_file_is_one_clear_line(source: Source, target: LiteRt, tmp_
 
 
 @needs_litert
-def test_images_of_another_size_are_refused(source: Source, target: LiteRt, tmp_path: Path) -> None:
+def test_images_of_another_size_are_refused(source: Source, target: Target, tmp_path: Path) -> None:
     artifact = target.export(source, tmp_path, "float32")
     np.save(tmp_path / "larger.npy", np.zeros((2, 1, 16, 16), dtype=np.float32))
     with pytest.raises(UserError, match="takes images 1 x 12 x 12, the samples are 1 x 16 x 16"):
         target._files.logits(artifact.path, tmp_path / "larger.npy")
 
 
-def test_an_unknown_precision_lists_the_known_ones(source: Source, target: LiteRt, tmp_path: Path) -> None:
+def test_an_unknown_precision_lists_the_known_ones(source: Source, target: Target, tmp_path: Path) -> None:
     if target.available():
         with pytest.raises(UserError, match=r"target litert: .*pip install 'nas\[litert\]'"):
             target.export(source, tmp_path, "int8")

@@ -13,9 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.deploy.export import export_onnx
-from nas.deploy.files import torch_logits
-from nas.deploy.records import Samples, TrainedNetwork
 from nas.deploy.targets.fallbacks import by_table
 from nas.deploy.targets.litert_files import LITERT
 from nas.deploy.targets.litert_flatbuffer import Contents
@@ -45,16 +42,6 @@ CONTENTS = Contents(
 )
 INTERFACE = Interface(shape=(1, 2, 3), input_scale=0.0125, input_zero_point=-3, output_scale=1.0, output_zero_point=4)
 LABELS = ('a "quoted" one', "naïve ❄7", "c\\d", "what??/")
-
-
-@pytest.fixture(scope="module")
-def source(trained: TrainedNetwork, samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Source:
-    shape = (1, 12, 12)
-    path = tmp_path_factory.mktemp("folder") / "model.fp32.onnx"
-    export_onnx(trained.module, shape, path)
-    module = trained.module.eval()
-    reference = torch_logits(module, samples.test)
-    return Source(module=module, input_shape=shape, samples=samples, reference=reference, files={"float32": path})
 
 
 def written(folder: Path, data: bytes) -> tuple[Path, ...]:

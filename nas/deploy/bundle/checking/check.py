@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from nas.deploy.bundle.checking.findings import (
 )
 from nas.deploy.bundle.checking.json_schema import parse_json, violation
 from nas.deploy.bundle.checking.runtimes import missing_runtime, run_golden
+
+_MOST_BYTES = 1 << 30  # that an archive of arrays may stand for
 
 
 def check_bundle(path: Path, *, schema: Mapping[str, Any] | None = None) -> BundleCheck:
@@ -128,6 +131,10 @@ def _check_listed(name: str, manifest: Mapping[str, Any]) -> None:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an npz file. Raises `BundleError` where it is broken or holds objects."""
     try:
+        with zipfile.ZipFile(path) as packed:
+            size = sum(entry.file_size for entry in packed.infolist())
+        if size > _MOST_BYTES:
+            raise ValueError(f"it stands for {size} bytes, more than {_MOST_BYTES}")
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except Exception as error:  # numpy raises what its parser meets

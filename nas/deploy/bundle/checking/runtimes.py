@@ -6,7 +6,9 @@ are found at run time depend on what else is in a batch.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,19 @@ _RUNNERS: dict[str, tuple[str, Callable[[Path, np.ndarray], Iterator[np.ndarray]
 }
 
 
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Nothing reaches the native error stream: runtimes greet there, and tell what they looked for."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def run_golden(target: str, path: Path, inputs: np.ndarray) -> np.ndarray | None:
     """Outputs ``(n, classes)`` float32 of a file, one sample a run, as on a device; None: nothing here can run it.
 
@@ -84,7 +99,8 @@ def run_golden(target: str, path: Path, inputs: np.ndarray) -> np.ndarray | None
     """
     if target not in _RUNNERS or path.is_dir() or path.suffix not in _RUNNERS[target][2]:
         return None
-    outputs = [part.reshape(1, -1) for part in _RUNNERS[target][1](path, inputs)]
+    with _silenced():
+        outputs = [part.reshape(1, -1) for part in _RUNNERS[target][1](path, inputs)]
     return np.concatenate(outputs).astype(np.float32, copy=False)
 
 
@@ -94,7 +110,8 @@ def missing_runtime(target: str) -> str:
         return f"files of {target} cannot be run on this machine"
     module, _, _, package = _RUNNERS[target]
     try:
-        importlib.import_module(module)
+        with _silenced():
+            importlib.import_module(module)
     except ImportError:
         return f"{module.partition('.')[0]} is not installed (pip install {package})"
     return ""
