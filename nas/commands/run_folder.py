@@ -16,7 +16,7 @@ from nas.commands.plan import Plan
 from nas.commands.settings import RunOptions
 from nas.commands.setup import Setup
 from nas.errors import UserError
-from nas.problem.history import read_history
+from nas.problem.history import iterate_history
 from nas.run.environment import environment
 from nas.run.folder import RunFolder, check_place, refuse_used
 from nas.run.identity import data_record, space_record
@@ -58,21 +58,26 @@ def check_history(space: SearchSpace, path: Path) -> None:
     Raises:
         UserError: it is one, or cannot be read.
     """
-    history, _ = read_history(path, repair=False)
-    if not len(history):
+    known = [
+        (evaluation.candidate.index, evaluation.candidate.architecture.digest, np.array(row, dtype=np.int16))
+        for evaluation in iterate_history(path)
+        for row in [evaluation.candidate.architecture.row]
+    ]
+    if not known:
         return
-    if history.num_choices != len(space.choices):
-        problem = f"has {history.num_choices} choices a row, the space {space.name} has {len(space.choices)}"
+    rows = np.stack([row for _, _, row in known])
+    if rows.shape[1] != len(space.choices):
+        problem = f"has {rows.shape[1]} choices a row, the space {space.name} has {len(space.choices)}"
         raise UserError(str(path), problem, "give the space that the run was begun with")
-    strange = np.flatnonzero(~is_canonical(space, history.rows))
+    strange = np.flatnonzero(~is_canonical(space, rows))
     if len(strange):
-        index = history[int(strange[0])].candidate.index
+        index = known[int(strange[0])][0]
         raise UserError(str(path), f"candidate {index} is no row of the space {space.name}", "the file was changed")
-    for place in np.unique(np.linspace(0, len(history) - 1, min(len(history), _DIGESTS)).astype(int)):
-        candidate = history[int(place)].candidate
-        wanted, found = space.architecture(history.rows[place]).digest, candidate.architecture.digest
+    for place in np.unique(np.linspace(0, len(known) - 1, min(len(known), _DIGESTS)).astype(int)):
+        index, found, row = known[int(place)]
+        wanted = space.architecture(row).digest
         if wanted != found:
-            problem = f"candidate {candidate.index} must have the digest {wanted} by its row, got {found}"
+            problem = f"candidate {index} must have the digest {wanted} by its row, got {found}"
             raise UserError(str(path), problem, "the file was changed, or written by another version of nas")
 
 

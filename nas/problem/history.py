@@ -210,16 +210,33 @@ def read_history(path: Path | str, *, repair: bool = True) -> tuple[History, str
         if not path.is_file():  # a pipe: one would wait for ever
             raise OSError("it is no plain file")
         note = _repair_file(path) if repair else ""
-        history, notes = _read_lines(path)
+        notes = [note] if note else []
+        return History(_read_lines(path, notes)), "; ".join(notes)
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
-    return history, "; ".join([note, *notes] if note else notes)
 
 
-def _read_lines(path: Path) -> tuple[History, list[str]]:
-    """The evaluations of the whole lines, one after the other: a long file is never in memory as a whole."""
-    history, notes = History(), list[str]()
+def iterate_history(path: Path) -> Iterator[Evaluation]:
+    """The evaluations that `read_history` gives, one after the other: a long file is never in memory as a whole.
+
+    The file is left as it is.
+
+    Raises:
+        UserError: as there.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no plain file")
+        if path.exists():
+            yield from _read_lines(path, [])
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
+
+
+def _read_lines(path: Path, notes: list[str]) -> Iterator[Evaluation]:
+    """The evaluations of the whole lines; what is left out is added to ``notes``."""
     first_line: dict[int, int] = {}
+    num_choices: int | None = None
     for number, line in enumerate(_whole_lines(path), start=1):
         if not line.strip():
             continue
@@ -228,11 +245,12 @@ def _read_lines(path: Path) -> tuple[History, list[str]]:
         if index in first_line:
             notes.append(f"{path}: line {number} repeats candidate {index} of line {first_line[index]}: left out")
             continue
-        if len(history) and len(evaluation.candidate.architecture.row) != history.num_choices:
-            raise UserError(f"{path}: line {number}", f"row must have {history.num_choices} choices as in line 1")
+        row = evaluation.candidate.architecture.row
+        num_choices = len(row) if num_choices is None else num_choices
+        if len(row) != num_choices:
+            raise UserError(f"{path}: line {number}", f"row must have {num_choices} choices as in line 1")
         first_line[index] = number
-        history.append(evaluation)
-    return history, notes
+        yield evaluation
 
 
 def _evaluation_of(line: bytes, *, where: str) -> Evaluation:

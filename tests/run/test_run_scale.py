@@ -66,8 +66,8 @@ def test_an_evaluation_that_was_read_takes_no_more_than_one_that_was_made(tmp_pa
         kept, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert kept / len(history) < 3_500
-    assert peak < kept + 100_000  # the file is not in memory as a whole
+    assert kept / len(history) < 4_500
+    assert peak < kept + 300_000  # the file is not in memory as a whole
 
 
 def test_an_evaluation_takes_a_few_kilobytes_of_the_driver(tmp_path: Path) -> None:
