@@ -12,7 +12,11 @@ from nas.errors import UserError, unknown_name
 
 # What members of a group answer to, or are; written out, because importing them here would be slow.
 _METHODS = {"data": "load", "strategy": "propose", "runner": "start", "callbacks": "open"}
-_KINDS = {"recipe": "nas.train.recipe.Recipe", "deploy": "nas.deploy.options.DeployOptions"}
+_KINDS = {
+    "recipe": "nas.train.recipe.Recipe",
+    "deploy": "nas.deploy.options.DeployOptions",
+    "compress": "nas.train.compression.options.CompressOptions",
+}
 
 
 def instantiate(node: object, *, where: str, allow: Sequence[str] = ()) -> object:

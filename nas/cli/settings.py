@@ -13,7 +13,7 @@ from nas.errors import UserError, unknown_name
 
 _T = TypeVar("_T")
 _CALIBRATION = ("samples", "blocks", "refresh")
-_GROUPS = ("data", "strategy", "recipe", "runner", "deploy")
+_GROUPS = ("data", "strategy", "recipe", "runner", "deploy", "compress")
 
 
 def settings_from_config(config: Mapping[str, object]) -> SearchSettings:

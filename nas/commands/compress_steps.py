@@ -132,7 +132,16 @@ def _trained(bench: Bench, parent: Variant, calibrated: float | None) -> Variant
     files = {"float32": _maker(bench, "float32", file), "int8": make}
     shown = tuple(files) if aware.control is not None else ("int8",)
     name = f"{_prefix(parent)}trained"
-    return Variant(name=name, form=control, files=files, shown=shown, text=text, parent=parent.name, made_to_fit=True)
+    return Variant(
+        name=name,
+        form=control,
+        files=files,
+        shown=shown,
+        text=text,
+        parent=parent.name,
+        made_to_fit=True,
+        rounded=Form(module=aware.module),
+    )
 
 
 def _tried(bench: Bench, name: str, make: Callable[[], Variant]) -> Iterator[Variant]:
