@@ -116,6 +116,11 @@ def format_size(count: int) -> str:
     return f"{digits:.1f}e{exponent}" if digits < 10 else f"1.0e{exponent + 1}"
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 architecture``, ``15,625 architectures``."""
+    return f"{format_size(count)} {noun}{'' if count == 1 else 's'}"
+
+
 def format_seconds(seconds: float) -> str:
     """A duration for a progress line: ``0:31``, ``2:10``, ``1:05:00``."""
     if not math.isfinite(seconds):

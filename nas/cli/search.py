@@ -13,8 +13,6 @@ from nas.cli.hydra_run import run_under_hydra
 from nas.cli.options import checked_arguments, config_folder
 from nas.errors import UserError
 
-# Fields that run code, or send data, code or results somewhere: a run folder cannot bring them.
-_GIVEN_AGAIN = ("allow", "callbacks", "runner.address", "runner.pip", "runner.working_dir", "runner.env")
 _NOT_RESUMED = {"run.resume", "run.name", "run.folder", "run.forecast_only", "display"}
 
 
@@ -45,9 +43,11 @@ def refuse_taken_over(config: Mapping[str, object], given: Sequence[str]) -> Non
     Raises:
         UserError: such a field has a value that was not given now.
     """
+    from nas.run.folder import GIVEN_AGAIN
+
     keys = {_split(argument)[0] for argument in given}
     own_groups = config_folder(given) is not None
-    for field in _GIVEN_AGAIN:
+    for field in GIVEN_AGAIN:
         group, _, name = field.partition(".")
         node = config.get(group)
         value = node.get(name) if name and isinstance(node, Mapping) else None if name else node

@@ -35,7 +35,7 @@ from nas.device.where.measure import measure_on
 from nas.device.where.places import Local
 from nas.errors import UserError
 from nas.run.folder import check_place
-from nas.units import format_quantity, format_seconds
+from nas.units import counted, format_quantity, format_seconds
 
 _STREAM, _TRANSFER_STREAM = 3, 4  # of the seed
 _FREE_BYTES = 1_000_000  # a latency model takes a hundredth of it
@@ -202,9 +202,9 @@ class _Calibration:
         subject, count = self.subject, len(plan.population)
         distinct = len(np.unique(plan.population, axis=0))
         what = (
-            f"{count} architectures"
+            counted(count, "architecture")
             if distinct == count
-            else f"{distinct} architectures in turns, {count} times in all,"
+            else f"{counted(distinct, 'architecture')} in turns, {count} times in all,"
         )
         counts = {precision: len(places) for precision, places in missing.items()}
         if not any(counts.values()):

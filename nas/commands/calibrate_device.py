@@ -27,7 +27,7 @@ from nas.model.check import check_space
 from nas.model.population_costs import PopulationCosts
 from nas.space import SearchSpace
 from nas.train.task import image_classification
-from nas.units import format_size
+from nas.units import counted
 
 _INPUT = re.compile(r"^\s*(\d+)\s*x\s*(\d+)\s*x\s*(\d+)\s*$")
 
@@ -98,7 +98,7 @@ def _subject(space: SearchSpace, settings: CalibrateSettings, display: Display) 
     allow = tuple(settings.allow)
     check_space(space, input_shape=shape, num_classes=classes, allow=allow)
     size = "x".join(map(str, shape))
-    display.say("space", f"{space.name}  {format_size(space.size)} architectures on {size}, {classes} classes")
+    display.say("space", f"{space.name}  {counted(space.size, 'architecture')} on {size}, {classes} classes")
     display.say("device", describe(device))
     return Subject(
         space=space.undeployed,

@@ -17,7 +17,7 @@ from nas.space.moves import sample
 from nas.strategy.forecast import Forecast, Range, forecast
 from nas.strategy.halving import Halving
 from nas.strategy.screening import BUILDABLE, Screen
-from nas.units import format_seconds
+from nas.units import counted, format_seconds
 
 _STREAM = 2  # of the seed; 0 and 1 are the loop's
 _PROBE_IMAGES = 256
@@ -102,7 +102,10 @@ def _search_text(run: RunOptions, candidates: int) -> str:
     """``24 candidates x 6 epochs``, ``24 candidates x 2 epochs, 8 x 6, 2 x 18``"""
     (first, count), *others = _rungs(run, candidates)
     return ", ".join(
-        [f"{count} candidates x {first.epochs} epochs", *(f"{more} x {fidelity.epochs}" for fidelity, more in others)]
+        [
+            f"{counted(count, 'candidate')} x {counted(first.epochs, 'epoch')}",
+            *(f"{more} x {fidelity.epochs}" for fidelity, more in others),
+        ]
     )
 
 

@@ -33,7 +33,7 @@ from nas.problem.history import History, read_history
 from nas.report.records import read_front
 from nas.report.table import front_table
 from nas.report.write import write_report
-from nas.run.folder import RunFolder
+from nas.run.folder import GIVEN_AGAIN, RunFolder
 from nas.run.front import FrontFile
 from nas.run.loop import Stopped
 from nas.run.observer import Observer
@@ -180,7 +180,8 @@ class _Search:
                 if isinstance(error, UserError):
                     raise
                 recorded = error.recorded if isinstance(error, Stopped) else len(read_history(folder.history_file)[0])
-                raise Interrupted(folder.path, recorded, settings.run.candidates) from None
+                command = _resume_command(folder.path, self.record)
+                raise Interrupted(folder.path, recorded, settings.run.candidates, command) from None
             for evaluation in failed:
                 display.note(f"{evaluation.candidate.architecture.digest[:6]} is not in the front: {evaluation.error}")
             folder.update({"finished": now(), "timings": self._all_timings(folder), "notes": display.notes})
@@ -302,8 +303,10 @@ class _Search:
         self.display.result("\n" + table + "\n", figures)
         self.display.say("report", str(report))
         self.display.say("models", f"{folder.models}/   {folder.front_file}")
-        more = 2 * self.setup.settings.run.candidates
-        self.display.say("next", f"nas search run.resume={shlex.quote(str(folder.path))} run.candidates={more}")
+        candidates = self.setup.settings.run.candidates
+        more = min(2 * candidates, self.setup.space.size)
+        if more > candidates:
+            self.display.say("next", f"{_resume_command(folder.path, self.record)} run.candidates={more}")
 
 
 def evaluation_of(setup: Setup, training: TrainingEvaluate) -> CandidateEvaluate:
@@ -326,10 +329,16 @@ def trained_with(evaluate: CandidateEvaluate, **changed: Any) -> CandidateEvalua
 class Interrupted(KeyboardInterrupt):
     """A search that the user stopped; says how to go on."""
 
-    def __init__(self, folder: Path, recorded: int, total: int) -> None:
+    def __init__(self, folder: Path, recorded: int, total: int, command: str) -> None:
         self.folder = folder
-        command = f"nas search run.resume={shlex.quote(str(folder))}"
         super().__init__(f"stopped: {recorded} of {total} candidates are recorded. Go on with: {command}")
+
+
+def _resume_command(folder: Path, record: Mapping[str, Any]) -> str:
+    """How to go on. What a run folder cannot decide is given again (``docs/security.md``)."""
+    told = [str(override) for override in record.get("overrides", [])]
+    again = [override for override in told if override.startswith(GIVEN_AGAIN)]
+    return shlex.join(["nas", "search", f"run.resume={folder}", *again])
 
 
 def _strategy(setup: Setup) -> SearchStrategy:

@@ -26,7 +26,7 @@ from nas.space.space import SearchSpace
 from nas.train.scores.aggregate import AGGREGATES
 from nas.train.scores.network import check_scores
 from nas.train.task import ImageClassification, image_classification
-from nas.units import format_quantity, format_size
+from nas.units import counted, format_quantity
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,7 +92,7 @@ def prepare(settings: SearchSettings, display: Display) -> Setup:
     distillation_of(settings.compress, input_shape=shape, num_classes=classes, allow=allow)
     if settings.compress.qat_epochs:
         _note_unrounded(space, settings.deploy, display)
-    display.say("space", f"{space.name}  {format_size(space.size)} architectures (digest {space.digest})")
+    display.say("space", f"{space.name}  {counted(space.size, 'architecture')} (digest {space.digest})")
     display.say("data", task.data.summary())
     for device in devices:
         display.say("device", describe(device))

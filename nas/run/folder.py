@@ -30,6 +30,8 @@ FREE_BYTES = 200_000_000  # that a run must find; models of a front and their fi
 _LOCK = ".lock"
 _UNFINISHED = (".*.partial", "checkpoints/*.part")
 _log = logging.getLogger(__name__)
+GIVEN_AGAIN = ("allow", "callbacks", "runner.address", "runner.pip", "runner.working_dir", "runner.env")
+"""Fields of a search that run code or send something: a folder that is resumed does not decide them."""
 
 
 @dataclass(frozen=True, kw_only=True)
