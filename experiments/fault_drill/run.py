@@ -167,7 +167,7 @@ def report(
         "acknowledged twice": len(told) - len(set(told)),
         "outcomes that differ": sum(outcome(history)[row] != value for row, value in outcome(expected).items()),
         "same front": front(history) == front(expected),
-        "hung and ended": sum("hung" in evaluation.error for evaluation in history),
+        "hung at first, then run again": sum(1 for _ in (folder.parent / "marks").iterdir()),
         "statuses": dict(Counter(evaluation.status for evaluation in history)),
         "note": note or "none",
         "files left": sorted(path.name for path in folder.iterdir()),
