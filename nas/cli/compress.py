@@ -16,7 +16,7 @@ from nas.errors import UserError, unknown_name
 
 _FIELDS = (
     "model", "input", "mean", "std", "budget", "precisions", "prune", "sparsity", "epochs", "seed", "targets", "device",
-    "out", "allow", "display", "data", "recipe", "deploy", "compress",
+    "bundle", "licence", "out", "allow", "display", "data", "recipe", "deploy", "compress",
 )  # fmt: skip
 _GROUPS = ("data", "recipe", "deploy", "compress")
 _ACCEPTED, _NONE = 0, 1
@@ -26,7 +26,8 @@ def run_compress(arguments: list[str]) -> int:
     """Runs `nas compress` with Hydra arguments.
 
     Returns:
-        The exit code: 0 where a file may be shipped and keeps every budget, 1 where none does.
+        The exit code: 0 where a file may be shipped and keeps every budget, 1 where none does, or where the bundle of
+        those that do could not be written.
 
     Raises:
         UserError: the user's mistakes; nothing is written.
@@ -47,6 +48,7 @@ def _compress_with(config: Mapping[str, object], overrides: Sequence[str]) -> in
     from nas.cli.display import display_named
     from nas.commands.compress import compress
     from nas.commands.compress_settings import CompressSettings
+    from nas.deploy.bundle.write import licences_from
 
     _check_fields(config)
     if config["model"] is None:
@@ -69,12 +71,15 @@ def _compress_with(config: Mapping[str, object], overrides: Sequence[str]) -> in
         seed=config["seed"],  # type: ignore[arg-type]  # likewise
         targets=_list(config, "targets"),
         device=str(config["device"]),
+        bundle=config["bundle"],  # type: ignore[arg-type]  # likewise
+        licences=licences_from(as_mapping(config, "licence")),
         out=_text(config, "out"),
         allow=allow,
         **groups,  # type: ignore[arg-type]  # instantiate() cannot know the classes that YAML names
     )
     result = compress(settings, display=display, command=shlex.join(["nas", "compress", *overrides]))
-    return _ACCEPTED if result.accepted else _NONE
+    missing = not result.accepted or (settings.bundle and result.bundle is None)
+    return _NONE if missing else _ACCEPTED
 
 
 def _text(config: Mapping[str, object], key: str) -> str | None:

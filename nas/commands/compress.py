@@ -1,7 +1,7 @@
 """`nas compress`: a network that was not found here, made smaller and faster, step by step, each file judged.
 
 Responsible for the order of the steps and for what stays of them: a model folder for each form of the network,
-``front.csv``, ``compress.json`` and a page of sensitivities.
+``front.csv``, ``compress.json``, a page of sensitivities, and the bundle of the front.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 
 from nas.commands.compress_bench import Bench, Variant, input_shape_for, normalised, own_samples
+from nas.commands.compress_bundle import Compressed, tell_bundle, write_compressed
 from nas.commands.compress_folder import WrittenFile, write_variant
 from nas.commands.compress_model import load_original
 from nas.commands.compress_settings import CompressSettings
 from nas.commands.compress_steps import float_variants, mixed_variant, trained_variant
 from nas.commands.compress_table import compressed_table, front_files, front_records, step_lines
-from nas.commands.compress_targets import target_files
+from nas.commands.compress_targets import TargetFile, target_files
 from nas.commands.display import Display, Silent
 from nas.commands.locate_device import device_folders
+from nas.deploy.bundle.publish import Published
 from nas.deploy.manifest import finish_manifest, plain
 from nas.deploy.precision.assignment import Wish, assign
 from nas.deploy.precision.makers import calibrated_network
@@ -56,12 +58,14 @@ class CompressResult:
     Attributes:
         folder: with ``models/``, ``front.csv``, ``compress.json``.
         files: a record a file: model, file, path, accuracy, agreement with the original, sizes, latency, reasons.
-        targets: a record a file for another runtime (`nas.commands.compress_targets.target_files`).
+        targets: a record a file for another runtime (`nas.commands.compress_targets.TargetFile`).
+        bundle: of the front; None where none was asked for, or where none could be written.
     """
 
     folder: Path
     files: Sequence[Mapping[str, Any]]
     targets: Sequence[Mapping[str, Any]] = ()
+    bundle: Published | None = None
 
     @property
     def accepted(self) -> tuple[Mapping[str, Any], ...]:
@@ -189,7 +193,8 @@ class _Compression:
             if fresh:
                 shutil.rmtree(self.place, ignore_errors=True)
             raise
-        targets = target_files(self.bench, self.variants, self.files, self.place)
+        made = target_files(self.bench, self.variants, self.files, self.place)
+        targets = [one.record for one in made]
         measured = self._measured()
         bench, device = self.bench, self.bench.device.name
         latencies = {file: one.latency_ms for file, one in measured.items()}
@@ -199,6 +204,8 @@ class _Compression:
         write_front_csv(table, self.place / _FRONT)
         steps = step_lines(self.variants, records)
         page = self._sensitivities()
+        bundle = self._bundle(records, made)
+        written = None if bundle is None else bundle.to_record(self.place)
         record = {
             "command": self.command,
             "created": now(),
@@ -209,18 +216,22 @@ class _Compression:
             "files": records,
             "targets": targets,
             "steps": steps,
+            "bundle": written,
             **environment(),
         }
         (self.place / _RECORD).write_text(json.dumps(plain(record), indent=2) + "\n", encoding="utf-8")
         bench.display.result(
-            "\n" + compressed_table(records) + "\n", {"folder": str(self.place), "files": records, "targets": targets}
+            "\n" + compressed_table(records) + "\n",
+            {"folder": str(self.place), "files": records, "targets": targets, "bundle": written},
         )
         for line in steps:
             bench.display.say("step", line)
         bench.display.say("models", f"{self.place / _MODELS}/   {self.place / _FRONT}")
         if page is not None:
             bench.display.say("page", str(page))
-        return CompressResult(folder=self.place, files=records, targets=targets)
+        if bundle is not None:
+            tell_bundle(bench, bundle)
+        return CompressResult(folder=self.place, files=records, targets=targets, bundle=bundle)
 
     def _make_all(self) -> None:
         for variant in float_variants(self.bench):
@@ -272,6 +283,19 @@ class _Compression:
             }
             own = {path.name: one for path, one in measured.items() if path.parent == folder}
             finish_manifest(folder, device=self.bench.device, measured=own, rejected=broken)
+
+    def _bundle(self, records: Sequence[Mapping[str, Any]], targets: Sequence[TargetFile]) -> Published | None:
+        if not self.bench.settings.bundle:
+            return None
+        done = Compressed(
+            variants=self.variants,
+            files=self.files,
+            records=records,
+            targets=targets,
+            place=self.place,
+            command=self.command,
+        )
+        return write_compressed(self.bench, done)
 
     def _sensitivities(self) -> Path | None:
         """The page of how each operator takes 8 bits; None where the network has none that can."""

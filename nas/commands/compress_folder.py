@@ -247,7 +247,7 @@ def _manifest(bench: Bench, variant: Variant, files: _Files) -> Manifest:
         },
         "files": files.entries,
         "failed": files.failed,
-        "licence": "",
+        "licence": settings.licences.weights,
     }
 
 

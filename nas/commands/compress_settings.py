@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from nas.deploy.bundle.write import Licences
 from nas.deploy.options import PRECISIONS, DeployOptions
 from nas.deploy.targets.registry import TARGETS
 from nas.errors import UserError, unknown_name
@@ -45,6 +46,8 @@ class CompressSettings:
         recipe: of these trainings; their learning rate is a share of its.
         deploy: how files are made and gated.
         compress: who teaches (``largest``: the model itself), how zeros come, whether INT8 is trained for.
+        bundle: write the bundle of the front too, a folder and a zip file (docs/bundle.md).
+        licences: of weights and data, for the bundle.
         out: folder of what comes of it; None: ``compressed/<date>-<model>``.
         seed: of the order of images.
         allow: packages that the model and configured classes may come from.
@@ -65,6 +68,8 @@ class CompressSettings:
     recipe: Recipe = field(default_factory=Recipe)
     deploy: DeployOptions = field(default_factory=DeployOptions)
     compress: CompressOptions = field(default_factory=lambda: CompressOptions(distil="largest", qat_epochs=3))
+    bundle: bool = True
+    licences: Licences = field(default_factory=Licences)
     out: str | None = None
     seed: int = 0
     allow: Sequence[str] = ()
@@ -93,6 +98,8 @@ class CompressSettings:
         check_number("seed", self.seed, low=0, integer=True)
         if self.input is not None and not _SHAPE.fullmatch(self.input):
             raise UserError("input", f"must be channels x height x width, got {self.input!r}", "e.g. 3x32x32")
+        if not isinstance(self.bundle, bool):
+            raise UserError("bundle", f"must be true or false, got {self.bundle!r}")
         if (self.mean is None) != (self.std is None):
             raise UserError("mean", "must be given together with std", "e.g. mean=0.5 std=0.5")
 

@@ -6,6 +6,7 @@ what could not be made; a target that fails costs its own files only.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,17 +19,38 @@ from nas.deploy.files import torch_logits
 from nas.deploy.manifest import plain
 from nas.deploy.qat_executorch import write_qat_pte
 from nas.deploy.targets.registry import open_target
-from nas.deploy.targets.target import Artifact, Source, Target
+from nas.deploy.targets.target import Artifact, Source, Target, Verification
 from nas.errors import UserError, one_line
+from nas.problem.goals import Budget
+from nas.run.front import FrontFile, broken_budgets
+from nas.space.architecture import Architecture
 from nas.train.compression.steps import Form
 from nas.units import format_quantity
 
 _TAKES_ROUNDED = "executorch"
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TargetFile:
+    """A file for another runtime, or why there is none.
+
+    Attributes:
+        target: whose file it is.
+        record: ``model`` (empty where the target is not available at all), ``target``, ``precision``, ``path`` (None
+            where there is no file), ``level``, ``accuracy``, ``agreement``, ``bytes``, ``figures``, ``notes`` and
+            ``reason`` why it must not be shipped, budgets on size and accuracy among them.
+        artifact, verification: of the file; None where there is none.
+    """
+
+    target: Target
+    record: Mapping[str, Any]
+    artifact: Artifact | None = None
+    verification: Verification | None = None
+
+
 def target_files(
     bench: Bench, variants: Sequence[Variant], files: Sequence[WrittenFile], place: Path
-) -> list[dict[str, Any]]:
+) -> list[TargetFile]:
     """Makes and checks the files of the targets that the settings name, in ``targets/<model>/<target>-<precision>/``.
 
     Args:
@@ -38,18 +60,15 @@ def target_files(
             rounding of the training.
         files: of all forms; they tell which precisions a form has.
         place: the folder of the compression.
-
-    Returns:
-        A record a file: ``model``, ``target``, ``precision``, ``path`` (None where there is none), ``level``,
-        ``accuracy``, ``agreement``, ``bytes``, ``figures``, ``notes`` and ``reason`` why it must not be shipped.
     """
-    records: list[dict[str, Any]] = []
+    made: list[TargetFile] = []
     opened = [open_target(name, bench.settings.deploy) for name in bench.settings.targets]
     missing = {target.name: target.available() for target in opened}
-    for name, reason in missing.items():
+    for target in opened:
+        reason = missing[target.name]
         if reason:
-            bench.display.note(f"no files for {name}: {reason}")
-            records.append(_nothing("", name, "", reason))
+            bench.display.note(f"no files for {target.name}: {reason}")
+            made.append(TargetFile(target=target, record=_nothing("", target.name, "", reason)))
     jobs = [
         job
         for variant in variants
@@ -58,10 +77,10 @@ def target_files(
     for number, job in enumerate(jobs):
         name = f"{job.variant} {job.target.name} {job.precision}"
         bench.display.progress("targets", number, len(jobs), text=name)
-        record = _made(job, place / "targets" / job.variant / f"{job.target.name}-{job.precision}", place)
-        bench.display.say("target", _line(record))
-        records.append(record)
-    return records
+        one = _made(job, bench.budgets, place / "targets" / job.variant / f"{job.target.name}-{job.precision}", place)
+        bench.display.say("target", _line(one.record))
+        made.append(one)
+    return made
 
 
 Export = Callable[[Source, Path, str], Artifact]
@@ -112,7 +131,7 @@ def _exporter(learnt: Form) -> Export:
     return export
 
 
-def _made(job: _Job, folder: Path, place: Path) -> dict[str, Any]:
+def _made(job: _Job, budgets: Sequence[Budget], folder: Path, place: Path) -> TargetFile:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         artifact = job.export(job.source, folder, job.precision)
@@ -120,10 +139,12 @@ def _made(job: _Job, folder: Path, place: Path) -> dict[str, Any]:
     except Exception as error:  # converters raise whatever their parts raise
         shutil.rmtree(folder, ignore_errors=True)
         reason = str(error) if isinstance(error, UserError) else one_line(error)
-        return _nothing(job.variant, job.target.name, job.precision, reason)
+        return TargetFile(target=job.target, record=_nothing(job.variant, job.target.name, job.precision, reason))
     judged = {} if verified.judgement is None else asdict(verified.judgement)
-    return {
-        **_nothing(job.variant, job.target.name, job.precision, verified.reason),
+    broken = _broken(budgets, job.precision, artifact.size_bytes, judged.get("accuracy"))
+    reason = "; ".join(text for text in (verified.reason, broken) if text)
+    record = {
+        **_nothing(job.variant, job.target.name, job.precision, reason),
         "path": str(artifact.path.relative_to(place)),
         "level": verified.level,
         "accuracy": judged.get("accuracy"),
@@ -132,6 +153,23 @@ def _made(job: _Job, folder: Path, place: Path) -> dict[str, Any]:
         "figures": plain(dict(verified.figures)),
         "notes": list(artifact.notes),
     }
+    return TargetFile(target=job.target, record=record, artifact=artifact, verification=verified)
+
+
+def _broken(budgets: Sequence[Budget], precision: str, size_bytes: int, accuracy: float | None) -> str:
+    """Which budgets a file breaks: on size, and on accuracy where it ran; nothing is timed in other runtimes."""
+    keys = ("size_bytes",) if accuracy is None else ("size_bytes", "accuracy")
+    file = FrontFile(
+        architecture=Architecture(row=(), choices={}, digest=""),
+        precision=precision,
+        accuracy=math.nan if accuracy is None else accuracy,
+        macs=math.nan,
+        parameters=math.nan,
+        size_bytes=size_bytes,
+        peak_activation_bytes=math.nan,
+        path="",
+    )
+    return broken_budgets(file, [budget for budget in budgets if budget.key in keys])
 
 
 def _nothing(model: str, target: str, precision: str, reason: str) -> dict[str, Any]:

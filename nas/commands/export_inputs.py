@@ -107,6 +107,9 @@ def _full(given: str, folders: Mapping[str, Path]) -> str:
 
 def _chosen(folder: Path) -> Chosen:
     manifest = read_manifest(folder)
+    if manifest.get("contents") and all(entry["path"] != ARCHITECTURE for entry in manifest["contents"]):
+        problem = f"must hold models that were searched for, {folder.name} is a form of a model of your own"
+        raise UserError("run", problem, "nas compress writes its bundle itself")
     barred = {}
     for entry in manifest["files"]:
         budgets = entry["reason"].removeprefix(entry["quality_reason"]).removeprefix("; ")

@@ -7,6 +7,7 @@ checks an own runtime against.
 from __future__ import annotations
 
 import copy
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import nn
 from nas.deploy.architecture_file import architecture_text
 from nas.deploy.deployed_file import precisions_of_modules
 from nas.deploy.export import export_onnx
+from nas.deploy.file_sensitivity import file_sensitivities
 from nas.deploy.judge import FileJudgement, judge_file, run_file
 from nas.deploy.manifest import Manifest, content_entry, plain
 from nas.deploy.memory import activation_memory
@@ -49,6 +51,7 @@ TOLERANCE: dict[Precision, float] = {
     "int4": 0.15,
 }
 _FLOAT_MIN_AGREEMENT: dict[Precision, float] = {"float32": 0.99, "float16": 0.99}
+_LOG = logging.getLogger(__name__)
 _COMPARED_IMAGES = 256
 _REFERENCE_BATCH = 64
 
@@ -121,7 +124,29 @@ def _made(
         known = np.asarray(samples.test[:_COMPARED_IMAGES])
         check_images(path.with_name(FILES["float32"]), images)
         check_normalisation(images, mean=samples.mean, std=samples.std, inputs=known)
-    return make_file(precision, path.with_name(FILES["float32"]), path, images, options, stages=stages)
+    made = make_file(precision, path.with_name(FILES["float32"]), path, images, options, stages=stages)
+    if made is None or not options.sensitivities:
+        return made
+    return made | _sensitivities(precision, path, made, images, options)
+
+
+def _sensitivities(
+    precision: Precision, path: Path, quantisation: Manifest, images: np.ndarray, options: DeployOptions
+) -> Manifest:
+    """What `file_sensitivities` finds, to be added to what is said of the quantisation; {} where it finds nothing."""
+    found: list[dict[str, object]] = []
+    try:
+        found = file_sensitivities(
+            path,
+            path.with_name(FILES["float32"]),
+            precision,
+            quantisation=quantisation,
+            images=images,
+            options=options,
+        )
+    except UserError as error:  # the file is as good without them
+        _LOG.warning("no sensitivities of operators: %s", error)
+    return {"sensitivities": found} if found else {}
 
 
 def _file_entry(

@@ -43,6 +43,8 @@ class DeployOptions:
             that a file would fall below ``min_agreement``; 0: none.
         int4_block: weights that share a scale in INT4 files, a power of 2 of at least 16.
         int4_rest: what an INT4 file holds beside matrix products in 4 bits: ``int8`` (smallest) or ``float32``.
+        sensitivities: whether the manifest tells the noise of each operator of a file of 8 or fewer bits, for the plot
+            in the report; a fraction of a second a file.
     """
 
     exporter: Exporter = "torchscript"
@@ -55,6 +57,7 @@ class DeployOptions:
     revert: int = 4
     int4_block: int = 32
     int4_rest: Rest = "int8"
+    sensitivities: bool = True
 
     def __post_init__(self) -> None:
         _one_of("exporter", self.exporter, EXPORTERS)
@@ -75,6 +78,9 @@ class DeployOptions:
                 raise UserError(f"deploy.{name}", f"must be a whole number of at least {least}, got {value!r}")
         if self.int4_block & (self.int4_block - 1):
             raise UserError("deploy.int4_block", f"must be a power of 2, got {self.int4_block}", "32 is usual")
+        if not isinstance(self.sensitivities, bool):
+            problem = f"must be true or false, got {self.sensitivities!r}"
+            raise UserError("deploy.sensitivities", problem)
         if not 0 <= self.min_agreement <= 1:
             problem = f"must be a share between 0 and 1, got {self.min_agreement!r}"
             raise UserError("deploy.min_agreement", problem)

@@ -14,6 +14,7 @@ from nas.report.quantities import device_column
 from nas.report.records import Record, mapping, number, sequence, truth
 
 _COSTS = ("macs", "parameters", "size_bytes", "peak_activation_bytes")
+_MOST_OPERATORS = 64
 _PLAIN = ("digest", "precision", "accuracy", "non_dominated", "accepted", "reason", "path", *_COSTS)
 
 
@@ -79,10 +80,10 @@ def _facts(manifest: Mapping[str, Any], row: Mapping[str, str]) -> dict[str, Any
     """What the model folder's manifest adds to a row of the front; None or empty for whatever it does not say."""
     entry = _file_entry(manifest, row)
     samples = number(entry.get("num_test_samples"))
-    activations = mapping(entry.get("quantisation")).get("activations")
+    quantisation = mapping(entry.get("quantisation"))
     return {
         "num_samples": int(samples) if samples and samples >= 1 else None,
-        "device_precision": precision_on_device(str(row.get("precision", "")), activations),
+        "device_precision": precision_on_device(str(row.get("precision", "")), quantisation.get("activations")),
         "timings": {name: _timing(mapping(value)) for name, value in mapping(entry.get("latencies")).items()},
         "agreement": number(entry.get("agreement")),
         "max_abs_error": number(entry.get("max_abs_error")),
@@ -90,6 +91,21 @@ def _facts(manifest: Mapping[str, Any], row: Mapping[str, str]) -> dict[str, Any
         "verification": str(entry.get("verification") or ""),
         "sha256": str(entry.get("sha256") or ""),
         "runtime": " ".join(str(entry[key]) for key in ("runtime", "runtime_version") if entry.get(key)),
+        "sensitivities": [
+            _sensitivity(mapping(value)) for value in sequence(quantisation.get("sensitivities"))[:_MOST_OPERATORS]
+        ],
+        "reverted": [str(name) for name in sequence(quantisation.get("reverted"))[:_MOST_OPERATORS]],
+    }
+
+
+def _sensitivity(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How an operator takes its precision, the text and the figures that a plot needs; None where there is no noise."""
+    return {
+        "operator": str(record.get("operator") or ""),
+        "op_type": str(record.get("op_type") or ""),
+        "precision": str(record.get("precision") or ""),
+        "num_weights": number(record.get("num_weights")),
+        "sqnr_db": number(record.get("sqnr_db")),
     }
 
 

@@ -26,6 +26,7 @@ SCRIPTS = (
     "ladder.js",
     "front.js",
     "models.js",
+    "sensitivity.js",
     "devices.js",
     "latency.js",
     "history.js",
@@ -36,7 +37,16 @@ SCRIPTS = (
     "about.js",
     "main.js",
 )
-STYLES = ("page.css", "blocks.css", "picker.css", "plots.css", "tables.css", "audit.css", "print.css")
+STYLES = (
+    "page.css",
+    "blocks.css",
+    "picker.css",
+    "plots.css",
+    "tables.css",
+    "sensitivity.css",
+    "audit.css",
+    "print.css",
+)
 
 
 def write_report(folder: Path) -> Path:

@@ -20,10 +20,13 @@ from torch import nn
 from nas.cli.instantiate import instantiate
 from nas.cli.main import main
 from nas.commands import compress as command
-from nas.commands import compress_mixed
+from nas.commands import compress_bundle, compress_mixed
 from nas.commands.compress import CompressResult, compress
 from nas.commands.compress_settings import CompressSettings
 from nas.commands.display import Silent
+from nas.deploy.bundle.verify import verify_bundle
+from nas.deploy.bundle.write import SCHEMA as BUNDLE_SCHEMA
+from nas.deploy.bundle.write import Licences
 from nas.deploy.deployed import packed_size
 from nas.deploy.export import export_onnx
 from nas.deploy.judge import run_file
@@ -103,7 +106,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def options(**given: Any) -> dict[str, Any]:
-    return {"data": DATA, "deploy": DeployOptions(calibration_images=64), **given}
+    return {"data": DATA, "deploy": DeployOptions(calibration_images=64), "bundle": False, **given}
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +114,8 @@ def result(folder: Path) -> CompressResult:
     return compress(
         model="own_nets:trained", allow=["own_nets"], precisions=["float32", "int8"], epochs=2, out="made",
         sparsity=["2:4"], budget={"size": "14 kB", "accuracy": "50 %"},
-        compress=CompressOptions(distil="largest", qat_epochs=1), **options(),
+        compress=CompressOptions(distil="largest", qat_epochs=1), targets=["tensorrt"],
+        licences=Licences(weights="MIT"), **options(bundle=True),
     )  # fmt: skip
 
 
@@ -195,6 +199,88 @@ def test_the_front_and_the_record_lie_beside_the_models(result: CompressResult) 
     assert (result.folder / "sensitivity.html").is_file()
 
 
+def bundled(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle, which holds as a folder and as a zip file and keeps to its schema."""
+    record: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    jsonschema.validate(record, json.loads(BUNDLE_SCHEMA.read_text()))
+    checks = [verify_bundle(path) for path in (folder, folder.with_name(f"{folder.name}.zip"))]
+    assert checks[0] == checks[1]
+    for check in checks:
+        assert not check.unlisted
+        assert all(file.relative_error == 0 for file in check.files if "/onnxruntime/" in file.path)
+    return record
+
+
+def test_the_bundle_holds_the_very_files_of_the_front(result: CompressResult) -> None:
+    assert result.bundle is not None
+    record = bundled(result.bundle.folder)
+    assert json.loads((result.folder / "compress.json").read_text())["bundle"] == {
+        "folder": "made-bundle", "archive": "made-bundle.zip", "fingerprint": result.bundle.fingerprint,
+    }  # fmt: skip
+    files = [entry for model in record["models"] for entry in model["files"] if entry["target"] == "onnxruntime"]
+    front = [one for one in result.files if one["non_dominated"]]
+    assert {(result.bundle.folder / entry["path"]).read_bytes() for entry in files} == {
+        (result.folder / one["path"]).read_bytes() for one in front
+    }
+    assert sorted(entry["judgement"]["accuracy"] for entry in files) == sorted(one["accuracy"] for one in front)
+    timed = [entry["latencies"]["this-machine"]["measured"]["latency_ms"] for entry in files]
+    assert sorted(timed) == sorted(one["latency_ms"] for one in front)
+    assert all(entry["accepted"] and entry["profile"] and entry["expected"] for entry in files)
+
+
+def test_the_bundle_says_what_is_not_known_of_a_model_of_ones_own_and_what_is_missing(result: CompressResult) -> None:
+    assert result.bundle is not None
+    folder = result.bundle.folder
+    record = json.loads((folder / "manifest.json").read_text())
+    origin = record["origin"]
+    assert (origin["run"], origin["space"], record["commands"]["search"]) == ("", {}, "")
+    assert (origin["model"]["name"], origin["model"]["kind"]) == ("own_nets:trained", "torch")
+    assert all(model["space"] == {} and model["choices"]["step"] for model in record["models"])
+    assert not list(folder.rglob("architecture.yaml"))
+    assert "own\\_nets:trained" in (folder / "README.md").read_text()
+    assert (record["licences"]["weights"], record["licences"]["data"]) == ("MIT", "")
+    broken = {Path(one["path"]).parent.name for one in result.files if one["budgets"]}
+    told = {one["model"]: one["reason"] for one in record["missing"] if one["target"] == "onnxruntime"}
+    assert broken == told.keys() != set()
+    assert all("breaks the budget size <= 14 kB" in reason for reason in told.values())
+
+
+def test_files_of_other_runtimes_are_bundled_where_they_keep_the_budgets(result: CompressResult) -> None:
+    assert result.bundle is not None
+    record = json.loads((result.bundle.folder / "manifest.json").read_text())
+    kept = {(one["model"], one["precision"]) for one in result.targets if not one["reason"]}
+    broken = {(one["model"], one["precision"]) for one in result.targets if "breaks the budget size" in one["reason"]}
+    assert ("original", "int8") in kept
+    assert ("original", "float32") in broken
+    entries = {
+        (model["choices"]["step"], entry["precision"]): entry
+        for model in record["models"]
+        for entry in model["files"]
+        if entry["target"] == "tensorrt"
+    }
+    assert entries.keys() <= kept
+    assert len(entries) + sum(one["target"] == "tensorrt" for one in record["missing"]) == len(result.targets)
+    for entry in entries.values():
+        assert (entry["level"], entry["expected"]) == ("script-only", "")
+        assert {Path(path).suffix for path in entry["extras"]} >= {".sh"}
+        assert all((result.bundle.folder / path).is_file() for path in (entry["path"], *entry["extras"]))
+
+
+def test_a_bundle_that_cannot_be_written_costs_only_itself(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compress_bundle, "write_bundle", full)
+    assert main(["compress", "model=net.onnx", "data.limit=500", "precisions=[float32]", "out=full"]) == 1
+    assert "no bundle: cannot be written, No space left on device" in capsys.readouterr().out
+    assert json.loads(Path("full/compress.json").read_text())["bundle"] is None
+    assert sorted(path.name for path in Path("full").iterdir()) == [
+        "compress.json", "front.csv", "models", "sensitivity.html",
+    ]  # fmt: skip
+
+
 def test_an_onnx_file_is_quantised_only_and_mixed_under_a_latency(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,8 +288,15 @@ def test_an_onnx_file_is_quantised_only_and_mixed_under_a_latency(
     assert main([*asked, "out=file"]) == 0
     assert "an ONNX file is quantised only" in capsys.readouterr().out
     assert [record["model"] for record in json.loads(Path("file/compress.json").read_text())["files"]] == ["original"]
+    record = bundled(Path("file/file-bundle"))
+    assert (record["origin"]["model"]["name"], record["origin"]["model"]["kind"]) == ("net.onnx", "onnx")
+    (model,) = record["models"]
+    assert set(model["golden"]["arrays"]) == {"inputs", "labels", "outputs_onnxruntime_float32"}
+    assert Path("file/file-bundle/parity.md").read_text().startswith("# Parity with the float32 file")
     assert main([*asked, "budget.accuracy=99.9 %"]) == 1
-    assert "breaks the budget accuracy >= 99.9 %" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "breaks the budget accuracy >= 99.9 %" in told
+    assert "no bundle: no file may be shipped and keeps every budget" in told
 
 
 def test_operators_have_the_times_that_a_profile_gives_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,6 +402,7 @@ def test_files_that_cannot_be_taken_are_told_in_one_line(folder: Path, change: A
         ({"model": "net.onnx", "budget": {"size": 5}}, "budget.size: must carry a unit"),
         ({"model": "net.onnx", "targets": ["litert"]}, r"targets: must be \[\] for an ONNX file, got \['litert'\]"),
         ({"model": "own_nets:x", "targets": ["toaster"]}, "targets: no target named 'toaster'"),
+        ({"model": "net.onnx", "bundle": "yes"}, "bundle: must be true or false, got 'yes'"),
         ({"model": "net.onnx", "device": "toaster"}, "device: no device named 'toaster'"),
         ({"model": "net.onnx", "out": "."}, "out: must be a new or empty folder"),
         ({"modle": "net.onnx"}, "compress: takes no field modle"),
@@ -345,7 +439,7 @@ def test_the_command_has_the_defaults_of_the_library(capsys: pytest.CaptureFixtu
     assert instantiate(written, where="compress") == CompressSettings(model="x:y").compress
     root = yaml.safe_load((resource_folder("conf") / "compress.yaml").read_text())
     settings = CompressSettings(model="x:y")
-    for name in ("input", "mean", "std", "epochs", "seed", "device", "out"):
+    for name in ("input", "mean", "std", "epochs", "seed", "device", "bundle", "out"):
         assert root[name] == getattr(settings, name)
     for name in ("precisions", "prune", "sparsity", "targets", "allow"):
         assert tuple(root[name]) == tuple(getattr(settings, name))

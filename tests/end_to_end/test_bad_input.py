@@ -120,7 +120,7 @@ def test_a_wrong_argument_is_refused_before_anything_is_spent(filled: Here, case
         ("serch", "nas: no command named 'serch'; did you mean search? Known: calibrate, "),
         ("spaces extra", "nas spaces: must have no arguments, got extra"),
         ("verify", "nas verify: must be given a bundle or a folder"),
-        ("verify nowhere", "nowhere: must be a model folder, but has no manifest.json"),
+        ("verify nowhere", "nowhere: must be a bundle, a run folder or a model folder, there is no such"),
     ],
 )
 def test_a_wrong_command_is_refused(here: Here, arguments: str, expected: str) -> None:

@@ -35,7 +35,8 @@ def write_golden(
 
     Args:
         folder: of the model in the bundle.
-        golden: arrays of the model folder: ``inputs`` ``(k, c, h, w)``, ``labels`` ``(k,)`` and ``logits_torch``.
+        golden: arrays of the model folder: ``inputs`` ``(k, c, h, w)``, ``labels`` ``(k,)`` and, of a model that is
+            there in torch, ``logits_torch``.
         outputs: name -> a file's answers ``(k, classes)``, and the tolerance for them.
 
     Returns:
@@ -46,8 +47,9 @@ def write_golden(
     arrays = {
         "inputs": np.ascontiguousarray(golden["inputs"], dtype="<f4"),
         "labels": np.ascontiguousarray(golden["labels"], dtype="<i4"),
-        "logits_torch": np.ascontiguousarray(golden["logits_torch"], dtype="<f4"),
     }
+    if "logits_torch" in golden:
+        arrays["logits_torch"] = np.ascontiguousarray(golden["logits_torch"], dtype="<f4")
     arrays |= {name: np.ascontiguousarray(array, dtype="<f4") for name, (array, _) in outputs.items()}
     np.savez(place / "golden.npz", allow_pickle=False, **arrays)
     described = {}

@@ -83,7 +83,7 @@ def _make(
             shutil.rmtree(folder, ignore_errors=True)
             return f"must not be shipped: {reason}"
         outputs = None if missing_runtime(job.target) else run_golden(job.target, artifact.path, golden)
-        entry = _entry(target, artifact, verification, reason) | _earlier(artifact, manifest)
+        entry = file_entry(target, artifact, verification, reason) | _earlier(artifact, manifest)
         profile = _profile(job, artifact, entry)
         return MadeFile(digest=job.digest, entry=entry, outputs=outputs, profile=profile)
     except Exception as error:  # converters raise whatever their parts raise
@@ -91,7 +91,15 @@ def _make(
         return _line(error)
 
 
-def _entry(target: Target, artifact: Artifact, verification: Verification, reason: str) -> dict[str, Any]:
+def file_entry(target: Target, artifact: Artifact, verification: Verification, reason: str = "") -> dict[str, Any]:
+    """What the bundle's manifest says of a target's file; what was measured of it elsewhere is left to the caller.
+
+    Args:
+        target: whose file it is.
+        artifact: the file; paths stay as they are.
+        verification: what came of running it.
+        reason: why it must not be shipped; "" if it may.
+    """
     judgement = None if verification.judgement is None else plain(asdict(verification.judgement))
     figures = dict(verification.figures)
     runtime, version = figures.pop("runtime", None), figures.pop("runtime_version", None)

@@ -28,15 +28,15 @@ def readme(record: Mapping[str, Any]) -> str:
 
 def parity_page(record: Mapping[str, Any]) -> str:
     """How far each file's answers are from those of the network in torch, runtime by runtime."""
-    images = record["images"]
+    images, reference = record["images"], _reference(record)
     lines = [
-        "# Parity with torch",
+        f"# Parity with {reference}",
         "",
-        f"Each file was judged on up to {images['test']} images ({_source(images)}) that no training saw, and its "
-        "answers were held against those of the trained network in torch. `judged in` is what computed them: the "
-        "target's own runtime where it ran, something else where nothing of the target runs on the machine that "
-        "exported. `agreement` is the share of images with the same class, `error` the largest deviation of a logit as "
-        "a share of the range of torch's logits.",
+        f"Each file was judged on up to {images['test']} images ({_source(images)}) that no training "
+        f"{_whose(record)}saw, and its answers were held against those of {_held_against(record)}. `judged in` is what "
+        "computed them: the target's own runtime where it ran, something else where nothing of the target runs on the "
+        "machine that exported. `agreement` is the share of images with the same class, `error` the largest deviation "
+        f"of a logit as a share of the range of the logits of {reference}.",
         "",
         "| model | target | precision | level | judged in | images | accuracy | agreement | error | to be shipped |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -70,15 +70,56 @@ def judged_in(entry: Mapping[str, Any]) -> str:
 
 def _head(record: Mapping[str, Any]) -> str:
     origin = record["origin"]
+    tool, data = f"`nas` {record['tool']['version']}", markdown(origin["data"].get("name", "?"))
+    if "model" in origin:
+        name = markdown(origin["model"]["name"])
+        first = f"{_forms(len(record['models']))} of {name}, made by {tool} and judged on {data}. It was not searched "
+        first += "for: there is no search space and no architecture of it."
+        own = [
+            f"- {model['digest']}: {markdown(model['choices'].get('step', '?'))}, "
+            f"{markdown(model['choices'].get('what', '?'))}"
+            for model in record["models"]
+        ]
+        told = ["", *own, ""]
+    else:
+        space = markdown(origin["space"].get("name", "?"))
+        first = (
+            f"{len(record['models'])} image classifiers, found by {tool} in the space {space} and trained on {data}."
+        )
+        told = []
     lines = [
         f"# {markdown(record['name'])}",
         "",
-        f"{len(record['models'])} image classifiers, found by `nas` {record['tool']['version']} in the space "
-        f"{markdown(origin['space'].get('name', '?'))} and trained on {markdown(origin['data'].get('name', '?'))}.",
+        first,
+        *told,
         "`manifest.json` has every figure of this page and more; `manifest.schema.json` describes it.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _forms(count: int) -> str:
+    return "One form" if count == 1 else f"{count} forms"
+
+
+def _came_as_file(record: Mapping[str, Any]) -> bool:
+    """Whether the models are forms of an ONNX file, which there is no network in torch of."""
+    return (record["origin"].get("model") or {}).get("kind") == "onnx"
+
+
+def _whose(record: Mapping[str, Any]) -> str:
+    """What a model saw before it came here is not known."""
+    return "here " if "model" in record["origin"] else ""
+
+
+def _reference(record: Mapping[str, Any]) -> str:
+    return "the float32 file" if _came_as_file(record) else "torch"
+
+
+def _held_against(record: Mapping[str, Any]) -> str:
+    if _came_as_file(record):
+        return "the float32 file of the same form in onnxruntime, as the model came as an ONNX file"
+    return "the trained network in torch"
 
 
 def _files(record: Mapping[str, Any]) -> str:

@@ -27,10 +27,12 @@ from nas.deploy.bundle.text import template
 from nas.deploy.files import ARCHITECTURE
 from nas.deploy.load import read_golden
 from nas.deploy.manifest import Manifest, plain, sha256
+from nas.errors import UserError, unknown_name
 
 SCHEMA = Path(__file__).with_name(SCHEMA_NAME)
 CODE_LICENCE = "Apache-2.0"
 _LICENCES = "licences"
+_PARTS = ("weights", "data", "texts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,31 @@ class Licences:
     data: str = ""
     texts: tuple[Path, ...] = ()
 
+    def __post_init__(self) -> None:
+        for text in self.texts:
+            if not text.is_file():
+                raise UserError("licence.texts", f"must name files, there is no {text}")
+
+
+def licences_from(given: Mapping[str, object]) -> Licences:
+    """The licences of ``licence:`` in a configuration: ``weights``, ``data``, ``texts``.
+
+    Raises:
+        UserError: another field, or texts that are no list of files.
+    """
+    for name in given:
+        if name not in _PARTS:
+            raise unknown_name(f"licence.{name}", "field of licence", name, _PARTS)
+    texts = given.get("texts") or ()
+    texts = (texts,) if isinstance(texts, str) else texts
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise UserError("licence.texts", f"must be a list of files, got {texts!r}", "e.g. licence.texts=[LICENSE]")
+    return Licences(
+        weights=str(given.get("weights") or ""),
+        data=str(given.get("data") or ""),
+        texts=tuple(Path(str(text)) for text in texts),
+    )
+
 
 @dataclass(frozen=True, kw_only=True)
 class About:
@@ -54,8 +81,9 @@ class About:
 
     Attributes:
         name: of the bundle.
-        origin: run, space, data, commit, versions: where the models are from.
-        commands: ``search`` and ``export``: what makes it again.
+        origin: run, space, data, commit, versions: where the models are from. Of a model of the user's own: ``model``
+            (name, digest, ``kind``: ``torch`` or ``onnx``), with an empty run and space.
+        commands: ``search`` (empty where nothing was searched for) and ``export``: what makes it again.
         images: how many images calibrated and judged, and from where.
         licences: of its parts.
         targets: an entry each, as the manifest has them.
@@ -140,7 +168,8 @@ def _write_model(place: Path, model: BundledModel) -> dict[str, Any]:
         entry["tolerance"] = tolerance_of(entry["precision"])
         entry["profile"] = _write_profile(place, made)
         files.append(entry)
-    shutil.copyfile(model.source / ARCHITECTURE, place / ARCHITECTURE)
+    if any(entry["path"] == ARCHITECTURE for entry in model.manifest["contents"]):  # a model of the user's own has none
+        shutil.copyfile(model.source / ARCHITECTURE, place / ARCHITECTURE)
     (place / "labels.txt").write_text(
         "".join(f"{' '.join(label.split())}\n" for label in model.manifest["labels"]), encoding="utf-8"
     )

@@ -4,6 +4,7 @@ const SECTIONS = [
   ["ship", "Ship", renderPicker],
   ["front", "Front", renderFront],
   ["models", "Files", renderModels],
+  ["sensitivity", "Bits", renderSensitivity],
   ["devices", "Devices", renderDevices],
   ["latency", "Certainty", renderLatency],
   ["history", "Search", renderHistory],
@@ -112,14 +113,16 @@ function attempt(id, render, data) {
 }
 
 const payload = JSON.parse(document.getElementById("payload").textContent);
-if (payload.devices.length < 2) {
-  // One device has nothing to be told apart from.
+const without = (name) => {
   SECTIONS.splice(
-    SECTIONS.findIndex(([id]) => id === "devices"),
+    SECTIONS.findIndex(([id]) => id === name),
     1,
   );
-  document.getElementById("devices").remove();
-}
+  document.getElementById(name).remove();
+};
+// One device has nothing to be told apart from.
+if (payload.devices.length < 2) without("devices");
+if (!payload.files.some((file) => file.sensitivities.length)) without("sensitivity");
 renderMasthead(payload);
 renderContents();
 // The picker speaks first when all others listen, so it is drawn last; its place on the page is fixed.
