@@ -10,7 +10,7 @@ search: setup
 	$(BIN)/nas search $(ARGS)
 
 test: setup lint typecheck
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -149,7 +149,7 @@ def test_the_plan_counts_the_epochs_of_every_rung() -> None:
     evaluate = TrainingEvaluate(space=setup.space, task=setup.task, recipe=Recipe())
     make_plan(setup, search_screen(setup, ()), evaluate, display, workers=1)  # type: ignore[arg-type]
     (text,) = [text for topic, text in display.said if topic == "plan"]
-    assert text.startswith("9 candidates x 1 epochs, 3 x 2, 1 x 4, then up to 8 x 5 in full, 1 worker: about ")
+    assert text.startswith("9 candidates x 1 epoch, 3 x 2, 1 x 4, then up to 8 x 5 in full, 1 worker: about ")
 
 
 # Who is trained in full ----------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ def test_a_candidate_that_hangs_is_ended_as_timeout_and_the_others_go_on(local_r
     assert [evaluation.status for evaluation in evaluations] == ["timeout", "complete", "complete"]
     assert evaluations[0].error == "took longer than 0.5 s and did not end by itself"
     assert evaluations[0].seconds >= 0.5
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 40
 
 
 def test_a_candidate_that_takes_more_than_its_memory_fails_and_its_worker_goes_on(local_ray: Workers) -> None:
