@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,8 +117,16 @@ def spin_elsewhere(candidate: Candidate) -> Evaluation:
 
 @pytest.mark.parametrize(("work", "lives"), [(spin, True), (doze, False), (spin_elsewhere, True)])
 def test_computing_is_a_sign_of_life_here_or_in_a_process_of_its_own_and_waiting_is_none(
-    work: object, lives: bool
+    work: object, lives: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Processes that other tests have started in this one go on computing.
+    children = psutil.Process.children
+    others = {child.pid for child in children(psutil.Process(), recursive=True)}
+
+    def own(process: psutil.Process, recursive: bool = False) -> list[psutil.Process]:
+        return [child for child in children(process, recursive=recursive) if child.pid not in others]
+
+    monkeypatch.setattr(psutil.Process, "children", own)
     *signs, end = beats(work, candidate_of(3), worker="here:1", every=0.1)  # type: ignore[arg-type]
     assert isinstance(end, Evaluation)
     assert (end.status, end.worker, end.candidate.index) == ("complete", "here:1", 3)
