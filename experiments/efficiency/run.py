@@ -1,6 +1,6 @@
 """How busy workers are when candidates take a second: local nodes, sleeping candidates, everything else real.
 
-Usage: python experiments/efficiency/run.py [--nodes 2 4 8] [--each 30] [--seconds 1.0]
+Usage: python experiments/efficiency/run.py [--nodes 2 4 8] [--each 30] [--seconds 1.0] [--report-ms 100]
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ def busy_share(history: History, slots: int) -> float:
     return float(overlap.sum() / (slots * (last - first)))
 
 
-def measure(nodes: int, each: int, seconds: float) -> None:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000})
+def measure(nodes: int, each: int, seconds: float, report_ms: int) -> None:
+    system = {"raylet_report_resources_period_milliseconds": report_ms}
+    head = {"num_cpus": 0, "object_store_memory": 80_000_000, "_system_config": system}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(nodes):
         cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
     cluster.wait_for_nodes()
@@ -75,10 +77,11 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--each", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--report-ms", type=int, default=100, help="between reports of free resources; 100 is Ray's")
     given = parser.parse_args()
     print("| nodes | candidates | busy | driver, CPU ms a candidate | load |\n|---|---|---|---|---|")
     for nodes in given.nodes:
-        measure(nodes, given.each, given.seconds)
+        measure(nodes, given.each, given.seconds, given.report_ms)
 
 
 if __name__ == "__main__":
