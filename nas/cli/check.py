@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nas.cli.hydra_run import run_under_hydra
 from nas.cli.instantiate import instantiate
-from nas.cli.options import checked_arguments
+from nas.cli.options import check_fields, checked_arguments
 from nas.errors import UserError, unknown_name
 
 _FIELDS = (
@@ -44,7 +44,7 @@ def _check_with(config: Mapping[str, object]) -> int:
     from nas.cli.display import display_named
     from nas.commands.check import CheckSettings, check
 
-    _check_fields(config)
+    check_fields(config, _FIELDS)
     allow = _names(config, "allow")
     if allow and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # an installed `nas` does not look here by itself
@@ -59,16 +59,6 @@ def _check_with(config: Mapping[str, object]) -> int:
     settings = CheckSettings(**fields)  # type: ignore[arg-type]  # checked above, and by the settings
     found = check(settings, display=display_named(str(config["display"])))
     return _RUNS if all(one.runs for one in found) else _LEAVES
-
-
-def _check_fields(config: Mapping[str, object]) -> None:
-    """Refuses what ``+field=value`` adds to the root, and misses what ``~field`` takes from it."""
-    for name in config:
-        if name not in _FIELDS:
-            raise unknown_name(name, "field", name, _FIELDS)
-    for name in _FIELDS:
-        if name not in config:
-            raise UserError(name, "must be there, got nothing", f"leave out ~{name}")
 
 
 def _names(config: Mapping[str, object], key: str) -> tuple[str, ...]:

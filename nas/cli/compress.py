@@ -10,7 +10,7 @@ from typing import Any
 
 from nas.cli.hydra_run import run_under_hydra
 from nas.cli.instantiate import instantiate
-from nas.cli.options import checked_arguments
+from nas.cli.options import check_fields, checked_arguments
 from nas.cli.search import as_mapping
 from nas.errors import UserError, unknown_name
 
@@ -50,7 +50,7 @@ def _compress_with(config: Mapping[str, object], overrides: Sequence[str]) -> in
     from nas.commands.compress_settings import CompressSettings
     from nas.deploy.bundle.write import licences_from
 
-    _check_fields(config)
+    check_fields(config, _FIELDS)
     if config["model"] is None:
         raise UserError("model", "must be given, got nothing", "e.g. model=my_nets:trained allow=[my_nets]")
     display = display_named(str(config["display"]))
@@ -98,13 +98,3 @@ def _list(config: Mapping[str, object], key: str) -> tuple[Any, ...]:
     if node is None or isinstance(node, Mapping):
         raise UserError(key, f"must be a list, got {node!r}", f"{key}=[] is none")
     return tuple(node) if isinstance(node, list) else (node,)
-
-
-def _check_fields(config: Mapping[str, object]) -> None:
-    """Refuses what ``+field=value`` adds to the root, and misses what ``~field`` takes from it."""
-    for name in config:
-        if name not in _FIELDS:
-            raise unknown_name(name, "field", name, _FIELDS)
-    for name in _FIELDS:
-        if name not in config:
-            raise UserError(name, "must be there, got nothing", f"leave out ~{name}")

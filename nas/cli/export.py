@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nas.cli.hydra_run import run_under_hydra
 from nas.cli.instantiate import instantiate
-from nas.cli.options import checked_arguments
+from nas.cli.options import check_fields, checked_arguments
 from nas.cli.search import as_mapping
 from nas.errors import UserError, unknown_name
 
@@ -64,7 +64,7 @@ def _export_with(config: dict[str, object], overrides: Sequence[str]) -> int:
     from nas.commands.export_inputs import run_record
     from nas.commands.export_settings import ExportSettings
 
-    _check_fields({name: value for name, value in config.items() if name not in _GROUPS}, _FIELDS)
+    check_fields({name: value for name, value in config.items() if name not in _GROUPS}, _FIELDS)
     display = display_named(str(config["display"]))
     allow = _names(config, "allow")
     if allow and str(Path.cwd()) not in sys.path:
@@ -121,7 +121,7 @@ def _licences(config: Mapping[str, object]) -> Licences:
     from nas.deploy.bundle.write import Licences
 
     given = as_mapping(config, "licence")
-    _check_fields(given, ("weights", "data", "texts"))
+    check_fields(given, ("weights", "data", "texts"))
     texts = _names(given, "texts") if given["texts"] else ()
     return Licences(
         weights=str(given["weights"] or ""), data=str(given["data"] or ""), texts=tuple(Path(text) for text in texts)
@@ -148,13 +148,3 @@ def _names(config: Mapping[str, object], key: str) -> tuple[str, ...]:
     if not isinstance(given, Sequence) or not all(isinstance(item, str) for item in given):
         raise UserError(key, f"must be a list of names, got {node!r}", f"e.g. {key}=[name,name]")
     return tuple(str(item) for item in given)
-
-
-def _check_fields(config: Mapping[str, object], known: Sequence[str]) -> None:
-    """Refuses what ``+field=value`` adds, and misses what ``~field`` takes away."""
-    for name in config:
-        if name not in known:
-            raise unknown_name(name, "field", name, known)
-    for name in known:
-        if name not in config:
-            raise UserError(name, "must be there, got nothing", f"leave out ~{name}")

@@ -5,7 +5,7 @@ Responsible for one line where Hydra's own parser would print its usage.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.cli.composed import check_groups, check_override
@@ -54,6 +54,25 @@ def checked_arguments(command: str, arguments: Sequence[str]) -> list[str]:
             check_override(argument, groups)
             overrides.append(argument)
     return [*options, *overrides]
+
+
+def check_fields(config: Mapping[str, object], known: Sequence[str], *, level: str = "") -> None:
+    """Refuses what ``+field=value`` adds to a level of a config, and misses what ``~field`` takes from it.
+
+    Args:
+        config: the level.
+        known: names of its fields.
+        level: where it lies, for errors: empty for the root, else e.g. ``tune.``.
+
+    Raises:
+        UserError: a field too much, or one that is missing.
+    """
+    for name in config:
+        if name not in known:
+            raise unknown_name(f"{level}{name}", "field", name, known)
+    for name in known:
+        if name not in config:
+            raise UserError(f"{level}{name}", "must be there, got nothing", f"leave out ~{level}{name}")
 
 
 def config_folder(arguments: Sequence[str]) -> str | None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from nas.cli.hydra_run import run_under_hydra
 from nas.cli.instantiate import instantiate
-from nas.cli.options import checked_arguments
+from nas.cli.options import check_fields, checked_arguments
 from nas.cli.search import as_mapping
-from nas.errors import UserError, unknown_name
+from nas.errors import UserError
 
 if TYPE_CHECKING:
     from nas.commands.settings import SearchSettings
@@ -45,7 +45,7 @@ def _retrain_with(config: dict[str, object], overrides: Sequence[str]) -> None:
     from nas.commands.retrain_settings import RetrainSettings
 
     config = {**dict.fromkeys(_GROUPS), **config}  # a group that is null is not there at all
-    _check_fields(config, (*_OWN, *_OF_RUN))
+    check_fields(config, (*_OWN, *_OF_RUN))
     display = display_named(str(config["display"]))
     told: dict[str, object] = {"command": shlex.join(["nas", "retrain", *overrides]), "overrides": list(overrides)}
     if config["resume"] is not None:
@@ -149,7 +149,7 @@ def _tune(config: Mapping[str, object]) -> Any:
     from nas.commands.retrain_settings import TuneOptions
 
     given = as_mapping(config, "tune")
-    _check_fields(given, [one.name for one in fields(TuneOptions)], level="tune.")
+    check_fields(given, [one.name for one in fields(TuneOptions)], level="tune.")
     return TuneOptions(**given)  # type: ignore[arg-type]  # it checks itself
 
 
@@ -183,13 +183,3 @@ def _names(node: object, where: str) -> tuple[str, ...]:
     if not isinstance(given, Sequence) or not all(isinstance(item, str) for item in given):
         raise UserError(where, f"must be a list of names, got {node!r}", f"e.g. {where}=[name,name]")
     return tuple(str(item) for item in given)
-
-
-def _check_fields(config: Mapping[str, object], known: Sequence[str], *, level: str = "") -> None:
-    """Refuses what ``+field=value`` adds, and misses what ``~field`` takes away."""
-    for name in config:
-        if name not in known:
-            raise unknown_name(f"{level}{name}", "field", name, known)
-    for name in known:
-        if name not in config:
-            raise UserError(f"{level}{name}", "must be there, got nothing", f"leave out ~{level}{name}")

@@ -7,9 +7,10 @@ from dataclasses import fields
 from typing import TypeVar
 
 from nas.cli.instantiate import instantiate
+from nas.cli.options import check_fields
 from nas.cli.search import as_mapping
 from nas.commands.settings import CalibrateSettings, CalibrationOptions, RunOptions, SearchSettings
-from nas.errors import UserError, unknown_name
+from nas.errors import UserError
 
 _T = TypeVar("_T")
 _CALIBRATION = ("samples", "blocks", "refresh")
@@ -18,7 +19,7 @@ _GROUPS = ("data", "strategy", "recipe", "runner", "deploy", "compress")
 
 def settings_from_config(config: Mapping[str, object]) -> SearchSettings:
     """The settings that a composed `conf/search.yaml` describes. Raises `UserError` naming the field at fault."""
-    _check_fields(config, [*(field.name for field in fields(SearchSettings)), "display"])
+    check_fields(config, [*(field.name for field in fields(SearchSettings)), "display"])
     allow = _names(config, "allow")
     groups = {name: instantiate(config.get(name), where=name, allow=allow) for name in _GROUPS}
     seed, confidence = _seed_and_confidence(config)
@@ -44,7 +45,7 @@ def settings_from_config(config: Mapping[str, object]) -> SearchSettings:
 def calibrate_settings_from_config(config: Mapping[str, object]) -> CalibrateSettings:
     """The settings that a composed `conf/calibrate.yaml` describes. Raises `UserError` naming the field at fault."""
     own = [field.name for field in fields(CalibrateSettings) if field.name != "calibration"]
-    _check_fields(config, [*own, *_CALIBRATION, "display"])
+    check_fields(config, [*own, *_CALIBRATION, "display"])
     allow = _names(config, "allow")
     groups = {name: instantiate(config.get(name), where=name, allow=allow) for name in ("data", "deploy")}
     options = {name: config[name] for name in _CALIBRATION}
@@ -80,16 +81,6 @@ def _seed_and_confidence(config: Mapping[str, object]) -> tuple[int, float]:
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise UserError("seed", f"must be a whole number, got {seed!r}")
     return seed, float(confidence)
-
-
-def _check_fields(config: Mapping[str, object], known: Sequence[str]) -> None:
-    """Refuses what ``+field=value`` adds to the root, and misses what ``~field`` takes from it."""
-    for name in config:
-        if name not in known:
-            raise unknown_name(name, "field", name, known)
-    for name in known:
-        if name not in config:
-            raise UserError(name, "must be there, got nothing", f"leave out ~{name}")
 
 
 def _record(kind: type[_T], config: Mapping[str, object], key: str) -> _T:

@@ -17,13 +17,12 @@ import numpy as np
 
 from nas.commands.compress_bench import Bench, Made, Variant
 from nas.deploy.deployed import packed_size
-from nas.deploy.export import INPUT, OPSET, OUTPUT
-from nas.deploy.files import FILES, GOLDEN, TOLERANCE, WEIGHTS, torch_logits
+from nas.deploy.export import OPSET
+from nas.deploy.files import FILES, GOLDEN, TOLERANCE, WEIGHTS, file_entry, torch_logits
 from nas.deploy.judge import FileJudgement, compare, run_file
 from nas.deploy.manifest import FORMAT, Manifest, content_entry, plain, write_manifest
-from nas.deploy.memory import activation_memory
+from nas.deploy.model_folder import input_entry, output_entry
 from nas.deploy.options import PRECISIONS, DeployOptions
-from nas.deploy.profiling.graphs import read_source
 from nas.deploy.teacher import file_work
 from nas.errors import UserError
 from nas.run.environment import versions
@@ -165,28 +164,7 @@ def _entry(path: Path, made: Made, judged: FileJudgement, options: DeployOptions
     reason = made.reason or ""
     if made.reason is None and not judged.agreement >= least:
         reason = f"gives float's class for {judged.agreement:.1%} of the test samples, must be at least {least:.0%}"
-    memory = activation_memory(path)
-    opset = next(entry.version for entry in read_source(path).opset_import if not entry.domain)
-    return content_entry(path) | {
-        "precision": made.precision,
-        "runtime": "onnxruntime",
-        "runtime_version": versions()["onnxruntime"],
-        "opset": opset,
-        "verification": "executed",
-        "accuracy": judged.accuracy,
-        "num_test_samples": judged.num_samples,
-        "agreement": judged.agreement,
-        "max_abs_error": plain(judged.max_abs_error),
-        "relative_error": plain(judged.relative_error),
-        "peak_activation_bytes": memory.peak_bytes,
-        "arena_bytes": memory.arena_bytes,
-        "quantisation": made.quantisation,
-        "latencies": {},
-        "energies": {},
-        "quality_reason": reason,
-        "accepted": not reason,
-        "reason": reason,
-    }
+    return file_entry(path, made.precision, judged, made.quantisation, reason)
 
 
 def _contents(bench: Bench, variant: Variant, folder: Path, entries: Sequence[Manifest]) -> list[str]:
@@ -207,8 +185,7 @@ def _contents(bench: Bench, variant: Variant, folder: Path, entries: Sequence[Ma
 def _manifest(bench: Bench, variant: Variant, files: _Files) -> Manifest:
     """The part of the manifest that is about the network and not about a file."""
     settings, samples, original = bench.settings, bench.samples, bench.original
-    form, shape, data_size = variant.form, original.input_shape, samples.data_shape[1:]
-    same = tuple(data_size) == tuple(shape[1:])
+    form, shape = variant.form, original.input_shape
     precisions = {entry["precision"] for entry in files.entries}
     recipe: dict[str, Any] = {**asdict(settings.recipe), "compress": asdict(settings.compress)}
     return {
@@ -218,18 +195,8 @@ def _manifest(bench: Bench, variant: Variant, files: _Files) -> Manifest:
         "macs": files.written[0].macs,
         "parameters": files.written[0].parameters,
         "labels": list(samples.classes),
-        "input": {
-            "name": INPUT,
-            "shape": ["batch", *shape],
-            "layout": "NCHW",
-            "dtype": "float32",
-            "channels": "RGB" if shape[0] == 3 else "grey" if shape[0] == 1 else "data's own",
-            "formula": "(pixel / 255 - mean) / std, pixel from 0 to 255",
-            "mean": list(samples.mean),
-            "std": list(samples.std),
-            "resize": "none" if same else f"{_text(data_size)} to {_text(shape[1:])}, {samples.resizing}",
-        },
-        "output": {"name": OUTPUT, "shape": ["batch", len(samples.classes)], "dtype": "float32", "meaning": "logits"},
+        "input": input_entry(samples, shape),
+        "output": output_entry(samples),
         "training": {
             "data": samples.data,
             "data_digest": samples.data_digest,
@@ -249,7 +216,3 @@ def _manifest(bench: Bench, variant: Variant, files: _Files) -> Manifest:
         "failed": files.failed,
         "licence": settings.licences.weights,
     }
-
-
-def _text(size: tuple[int, ...]) -> str:
-    return "x".join(map(str, size))

@@ -22,13 +22,12 @@ from nas.commands.export_jobs import Opened, num_workers, open_targets, run_jobs
 from nas.commands.export_settings import ExportSettings
 from nas.commands.export_table import exported_records, exported_table
 from nas.commands.locate_device import device_folders
-from nas.deploy.bundle.archive import write_zip
-from nas.deploy.bundle.checking.findings import MANIFEST
 from nas.deploy.bundle.pool import export_pool
+from nas.deploy.bundle.publish import put_in_place
 from nas.deploy.bundle.records import MadeFile, Missing
 from nas.deploy.bundle.verify import is_bundle
 from nas.deploy.bundle.write import About, BundledModel, write_bundle
-from nas.deploy.manifest import Manifest, sha256, unmeasured_latency
+from nas.deploy.manifest import Manifest, unmeasured_latency
 from nas.device.card import load_device
 from nas.device.where.measure import measure_on
 from nas.errors import UserError
@@ -113,16 +112,15 @@ def _bundled(model: Chosen, files: Sequence[MadeFile]) -> BundledModel:
 
 def _published(settings: ExportSettings, bundle: Path, record: Manifest, missing: Sequence[Missing]) -> ExportResult:
     """Checks the bundle as whoever gets it will, and puts it in place."""
-    place = settings.place
     _check(bundle)
-    fingerprint = sha256(bundle / MANIFEST)
-    archive = place.with_name(f"{place.name}.zip") if settings.archive else None
-    if archive is not None:
-        write_zip(bundle, archive)
-    if place.exists():  # moved away first, as a folder cannot be renamed onto a full one
-        place.rename(bundle.with_name(f"{bundle.name}.old"))
-    bundle.rename(place)
-    return ExportResult(folder=place, archive=archive, fingerprint=fingerprint, manifest=record, missing=missing)
+    placed = put_in_place(bundle, settings.place, archive=settings.archive)
+    return ExportResult(
+        folder=placed.folder,
+        archive=placed.archive,
+        fingerprint=placed.fingerprint,
+        manifest=record,
+        missing=missing,
+    )
 
 
 def _check(bundle: Path) -> None:

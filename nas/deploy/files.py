@@ -11,6 +11,7 @@ import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -100,7 +101,8 @@ def write_files(
             failed[precision] = str(error)
             continue
         judgement = judge_file(path, samples.test, samples.test_labels, reference)
-        entries.append(_file_entry(path, precision, judgement, quantisation, options))
+        reason = _reason(precision, judgement, options)
+        entries.append(file_entry(path, precision, judgement, quantisation, reason))
     _write_golden(folder, samples, reference, entries, options)
     return entries, failed
 
@@ -149,14 +151,27 @@ def _sensitivities(
     return {"sensitivities": found} if found else {}
 
 
-def _file_entry(
-    path: Path, precision: Precision, judgement: FileJudgement, quantisation: Manifest | None, options: DeployOptions
-) -> Manifest:
-    memory = activation_memory(path)
+def _reason(precision: Precision, judgement: FileJudgement, options: DeployOptions) -> str:
+    """Why a file must not be shipped; empty if it may."""
     least = _FLOAT_MIN_AGREEMENT.get(precision, options.min_agreement)
-    reason = ""
-    if not judgement.agreement >= least:
-        reason = f"gives torch's class for {judgement.agreement:.1%} of the test samples, must be at least {least:.0%}"
+    if judgement.agreement >= least:
+        return ""
+    return f"gives torch's class for {judgement.agreement:.1%} of the test samples, must be at least {least:.0%}"
+
+
+def file_entry(
+    path: Path, precision: str, judgement: FileJudgement, quantisation: Mapping[str, Any] | None, reason: str
+) -> Manifest:
+    """The manifest's entry of a file that was run, before its latencies are known.
+
+    Args:
+        path: of the file.
+        precision: that it counts as.
+        judgement: what it answers.
+        quantisation: what was made; None where nothing was quantised.
+        reason: why it must not be shipped; empty if it may.
+    """
+    memory = activation_memory(path)
     opset = next(entry.version for entry in onnx.load(path).opset_import if not entry.domain)
     return content_entry(path) | {
         "precision": precision,

@@ -71,9 +71,6 @@ def _manifest(
     folder: Path, trained: TrainedNetwork, samples: Samples, training: Training, options: DeployOptions
 ) -> Manifest:
     """The part of the manifest that is about the network and not about a file."""
-    shape = samples.test.shape[1:]
-    data_size, size = samples.data_shape[1:], shape[1:]
-    resize = "none" if data_size == size else f"{_size(data_size)} to {_size(size)}, {samples.resizing}"
     golden = {"num_samples": min(options.golden_images, samples.test.shape[0])}
     return {
         "format": FORMAT,
@@ -83,18 +80,8 @@ def _manifest(
         "macs": trained.macs,
         "parameters": trained.parameters,
         "labels": list(samples.classes),
-        "input": {
-            "name": INPUT,
-            "shape": ["batch", *shape],
-            "layout": "NCHW",
-            "dtype": "float32",
-            "channels": "RGB" if shape[0] == 3 else "grey" if shape[0] == 1 else "data's own",
-            "formula": "(pixel / 255 - mean) / std, pixel from 0 to 255",
-            "mean": list(samples.mean),
-            "std": list(samples.std),
-            "resize": resize,
-        },
-        "output": {"name": OUTPUT, "shape": ["batch", len(samples.classes)], "dtype": "float32", "meaning": "logits"},
+        "input": input_entry(samples, samples.test.shape[1:]),
+        "output": output_entry(samples),
         "training": {
             "data": samples.data,
             "data_digest": samples.data_digest,
@@ -109,6 +96,27 @@ def _manifest(
         "golden": golden | {"tolerance": {name: TOLERANCE[name] for name in options.precisions}},
         "contents": [content_entry(folder / name) for name in (ARCHITECTURE, WEIGHTS, GOLDEN)],
     }
+
+
+def input_entry(samples: Samples, shape: tuple[int, ...]) -> Manifest:
+    """The manifest's ``input`` of a network that takes images (c, h, w) of ``shape``."""
+    data_size, size = samples.data_shape[1:], shape[1:]
+    return {
+        "name": INPUT,
+        "shape": ["batch", *shape],
+        "layout": "NCHW",
+        "dtype": "float32",
+        "channels": "RGB" if shape[0] == 3 else "grey" if shape[0] == 1 else "data's own",
+        "formula": "(pixel / 255 - mean) / std, pixel from 0 to 255",
+        "mean": list(samples.mean),
+        "std": list(samples.std),
+        "resize": "none" if data_size == size else f"{_size(data_size)} to {_size(size)}, {samples.resizing}",
+    }
+
+
+def output_entry(samples: Samples) -> Manifest:
+    """The manifest's ``output``: logits of the classes."""
+    return {"name": OUTPUT, "shape": ["batch", len(samples.classes)], "dtype": "float32", "meaning": "logits"}
 
 
 def _size(size: tuple[int, ...]) -> str:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.deploy.bundle.archive import write_zip
+from nas.deploy.bundle.checking.findings import MANIFEST
 from nas.deploy.bundle.verify import verify_bundle
+from nas.deploy.manifest import sha256
 from nas.errors import UserError
 
 
@@ -48,7 +50,13 @@ def publish_bundle(bundle: Path, place: Path, *, archive: bool, where: str) -> P
     Raises:
         UserError: the bundle does not hold; nothing at ``place`` is changed then.
     """
-    fingerprint = _checked(bundle, where)
+    _check(bundle, where)
+    return put_in_place(bundle, place, archive=archive)
+
+
+def put_in_place(bundle: Path, place: Path, *, archive: bool) -> Published:
+    """Moves a bundle that was checked; see `publish_bundle`."""
+    fingerprint = sha256(bundle / MANIFEST)
     packed = place.with_name(f"{place.name}.zip") if archive else None
     if packed is not None:
         write_zip(bundle, packed)
@@ -58,9 +66,8 @@ def publish_bundle(bundle: Path, place: Path, *, archive: bool, where: str) -> P
     return Published(folder=place, archive=packed, fingerprint=fingerprint)
 
 
-def _checked(bundle: Path, where: str) -> str:
-    """The fingerprint of a bundle that holds."""
+def _check(bundle: Path, where: str) -> None:
     try:
-        return verify_bundle(bundle).fingerprint
+        verify_bundle(bundle)
     except UserError as error:
         raise UserError(where, f"wrote a bundle that does not hold, {error}", "leave that target out") from error
