@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nas.cli.hydra_run import run_under_hydra
 from nas.cli.instantiate import instantiate
-from nas.cli.options import check_fields, checked_arguments
+from nas.cli.options import check_fields, checked_arguments, given_run
 from nas.cli.search import as_mapping
 from nas.errors import UserError, unknown_name
 
@@ -69,7 +69,7 @@ def _export_with(config: dict[str, object], overrides: Sequence[str]) -> int:
     allow = _names(config, "allow")
     if allow and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # an installed `nas` does not look here by itself
-    run = Path(str(config["run"]))
+    run = given_run(config, writes_to="out")
     record = run_record(run)
     settings = ExportSettings(
         run=run,

@@ -91,3 +91,26 @@ def _check_value(name: str, value: str) -> None:
         check_groups(Path(value))
     if name in _CONFIG and value not in _SHOWN:
         raise UserError(name, f"must be followed by one of {', '.join(_SHOWN)}, got '{value}'")
+
+
+def given_run(config: Mapping[str, object], *, writes_to: str) -> Path:
+    """The run folder that ``run=`` names; one at an address is fetched.
+
+    Args:
+        config: as composed.
+        writes_to: the field that says where results go. They go beside the run where it says nothing, which is no place
+            for them if the run is a copy in a cache.
+
+    Raises:
+        UserError: there is no run at the address, or nothing says where results go.
+    """
+    from nas.run.mirror import at_hand  # late: `--help` need not wait for it
+    from nas.train.storage import is_address
+
+    run = str(config["run"])
+    if is_address(run) and config.get(writes_to) is None:
+        problem = f"must be given where the run is at an address, {run}"
+        raise UserError(writes_to, problem, f"give {writes_to}=<a folder on this machine>")
+    if is_address(str(config.get(writes_to))):
+        raise UserError(writes_to, f"must be on this machine, got the address {config[writes_to]}")
+    return at_hand(run, where="run")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.cli.hydra_run import run_under_hydra
 from nas.cli.instantiate import instantiate
-from nas.cli.options import check_fields, checked_arguments
+from nas.cli.options import check_fields, checked_arguments, given_run
 from nas.cli.search import as_mapping
 from nas.errors import UserError
 
@@ -52,6 +52,7 @@ def _retrain_with(config: dict[str, object], overrides: Sequence[str]) -> None:
         config, told = _resumed(config, overrides)
     elif config["run"] is None:
         raise UserError("run", "must name a run folder, got nothing", "give run=runs/<name>, or resume=<folder>")
+    config["run"] = given_run(config, writes_to="folder")
     config = _completed(config)
     allow = _allowed(config)
     search = _search_settings(config, allow)

@@ -74,13 +74,20 @@ def _list(given: _Arguments) -> None:
         print(printable(table))
 
 
+def _folders(runs: Sequence[str]) -> list[Path]:
+    """Run folders as they lie on this machine. Raises `UserError` where there is none at an address."""
+    from nas.run.mirror import at_hand
+
+    return [at_hand(run, where="run") for run in runs]
+
+
 def _compare(given: _Arguments) -> None:
     from nas.cli.display import display_named
     from nas.commands.runs import compare
 
     out = given.fields.get("out", _PAGE)
     page = None if out == "null" else Path(out)
-    compare([Path(run) for run in given.plain], out=page, display=display_named(given.shown))
+    compare(_folders(given.plain), out=page, display=display_named(given.shown))
 
 
 def _merge(given: _Arguments) -> None:
@@ -88,7 +95,7 @@ def _merge(given: _Arguments) -> None:
     from nas.commands.runs import merge
 
     out = Path(given.required("out", "out=runs/merged"))
-    merge([Path(run) for run in given.plain], out, display=display_named(given.shown))
+    merge(_folders(given.plain), out, display=display_named(given.shown))
 
 
 def _export(given: _Arguments) -> None:
@@ -99,7 +106,7 @@ def _export(given: _Arguments) -> None:
     if len(runs) != 1:
         raise UserError("run", f"must name one run folder, got {', '.join(runs) or 'nothing'}", "e.g. run=runs/<name>")
     storage = given.required("storage", "storage=sqlite:///study.db")
-    export(Path(runs[0]), storage, study=given.fields.get("study") or None, display=display_named(given.shown))
+    export(_folders(runs)[0], storage, study=given.fields.get("study") or None, display=display_named(given.shown))
 
 
 _COMMANDS: dict[str, tuple[Callable[[_Arguments], None], tuple[str, ...]]] = {

@@ -95,7 +95,9 @@ def with_resumed_arguments(arguments: Sequence[str]) -> list[str]:
     resumed = _resumed(arguments)
     if not resumed:
         return list(arguments)
-    file = Path(resumed[-1].strip("'\"")) / "manifest.json"
+    from nas.run.mirror import at_hand  # late, as above
+
+    file = at_hand(resumed[-1].strip("'\""), where="run.resume") / "manifest.json"
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         earlier = [str(override) for override in manifest["overrides"]]

@@ -38,7 +38,7 @@ def run_status(arguments: list[str]) -> int:
     # Imported late: `--help` needs none of it.
     from nas.commands.status import latest_run, status, status_record, status_text
 
-    folder = Path(folders[0]) if folders else latest_run()
+    folder = _here(folders[0]) if folders else latest_run()
     watch, interval = _truth(fields), _interval(fields)
     clear = "\x1b[H\x1b[J" if watch and "json" not in fields and sys.stdout.isatty() else ""
     last = ""
@@ -51,6 +51,14 @@ def run_status(arguments: list[str]) -> int:
         if not watch or not run.alive:
             return 0
         time.sleep(interval)
+
+
+def _here(given: str) -> Path:
+    """The folder in which a search of this machine writes what it then copies to an address; a path as it is."""
+    from nas.run.mirror import working_copy
+    from nas.train.storage import is_address
+
+    return working_copy(given) if is_address(given) else Path(given)
 
 
 def _parsed(arguments: list[str]) -> tuple[list[str], dict[str, str]]:

@@ -30,7 +30,8 @@ from nas.commands.retrain_inputs import (
 from nas.commands.retrain_settings import OF_TEACHER, RetrainSettings
 from nas.commands.retrain_table import gain_table, gain_text, progress_text, write_before_and_after
 from nas.commands.retrain_trial import Retraining, TrialRecord, best_of, changes
-from nas.commands.run_folder import check_folder, check_resumable, open_folder
+from nas.commands.run_folder import check_resumable, open_folder
+from nas.commands.run_place import check_run_place
 from nas.commands.screen import search_screen, units_ms
 from nas.commands.setup import Setup, prepare
 from nas.errors import UserError
@@ -106,7 +107,7 @@ def retrain(
     epochs = settings.epochs_after(max(int(model.manifest["training"]["epochs"]) for model in chosen))
     scheduling = settings.tune.scheduling(epochs)
     search = search_settings(settings, epochs)
-    check_folder(search.run)
+    check_run_place(search.run)
     settings.runner.check()
     setup = prepare(search, shown)
     check_resumable(setup)
@@ -158,9 +159,7 @@ class _Retrain:
             running = stack.enter_context(ExitStack())
             workers = running.enter_context(self.runner.start(modules=tuple(self.setup.settings.allow)))
             display.say("runner", workers.description)
-            folder, note = open_folder(self.setup, plan, self.models, about, stack)
-            if note:
-                display.note(note)
+            folder = open_folder(self.setup, plan, self.models, about, stack, note=display.note)
             self.command = str(about["command"])
             observer = stack.enter_context(
                 Observer(

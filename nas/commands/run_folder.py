@@ -1,8 +1,8 @@
-"""The run folder of a search: its name, its first manifest, and going on with one."""
+"""The run folder of a search: its first manifest, and going on with one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import is_dataclass
 from datetime import date
@@ -13,27 +13,17 @@ import numpy as np
 
 from nas.commands.latency import DeviceModels
 from nas.commands.plan import Plan
-from nas.commands.settings import RunOptions
+from nas.commands.run_place import new_place, resumed_place
 from nas.commands.setup import Setup
 from nas.errors import UserError
 from nas.problem.history import iterate_history
 from nas.run.environment import environment
-from nas.run.folder import RunFolder, check_place, refuse_used
+from nas.run.folder import RunFolder
 from nas.run.identity import data_record, space_record
 from nas.space.moves import is_canonical
 from nas.space.space import SearchSpace
 
 _DIGESTS = 200  # of a history that are held against their rows
-
-
-def check_folder(run: RunOptions) -> None:
-    """Refuses a folder that cannot be used before anything is spent. Raises `UserError`."""
-    if run.resume is not None:
-        RunFolder(path=Path(run.resume)).manifest()
-        return
-    if run.name is not None:
-        refuse_used(Path(run.folder) / run.name)
-    check_place(Path(run.folder), where="run.folder")
 
 
 def check_resumable(setup: Setup) -> None:
@@ -44,7 +34,8 @@ def check_resumable(setup: Setup) -> None:
     """
     run = setup.settings.run
     if run.resume is not None:
-        folder = RunFolder.resume(run.resume, space=space_record(setup.space), data=data_record(setup.task.data))
+        path = resumed_place(run.resume).path
+        folder = RunFolder.resume(path, space=space_record(setup.space), data=data_record(setup.task.data))
         check_history(setup.space, folder.history_file)
         with folder.locked():
             pass
@@ -82,11 +73,24 @@ def check_history(space: SearchSpace, path: Path) -> None:
 
 
 def open_folder(
-    setup: Setup, plan: Plan, models: Sequence[DeviceModels], record: Mapping[str, object], stack: ExitStack
-) -> tuple[RunFolder, str]:
-    """The run folder, made or resumed, with what is known so far in its manifest, and a note (or "").
+    setup: Setup,
+    plan: Plan,
+    models: Sequence[DeviceModels],
+    record: Mapping[str, object],
+    stack: ExitStack,
+    *,
+    note: Callable[[str], None],
+) -> RunFolder:
+    """The run folder, made or resumed, with what is known so far in its manifest.
 
-    ``stack`` gets the folder's lock, which is taken before anything in a resumed folder is written.
+    Args:
+        setup: what the run is about.
+        plan: its forecast.
+        models: its latency models.
+        record: ``command``, ``overrides`` and ``config`` for the manifest.
+        stack: gets the folder's lock, which is taken before anything in a resumed folder is written, and the copying to
+            its address.
+        note: is told what the user should know, now and later on another thread.
 
     Raises:
         UserError: a folder that exists, one that another process writes, or one that cannot be resumed with this space
@@ -112,31 +116,25 @@ def open_folder(
         **environment(),
     }
     if run.resume is not None:
-        folder = RunFolder.resume(run.resume, space=space, data=data)
+        held = resumed_place(run.resume)
+        folder = RunFolder.resume(held.path, space=space, data=data)
         stack.enter_context(folder.locked())
         changed = _changed_goals(folder.manifest(), sections)
-        folder.update(sections)
-        return folder, changed
-    name = run.name or _free_name(Path(run.folder), f"{date.today().isoformat()}-{setup.task.data.name}")
-    folder = RunFolder.create(Path(run.folder) / name, {**sections, "space": space, "data": data})
-    stack.enter_context(folder.locked())
-    return folder, ""
+        if changed:
+            note(changed)
+        folder.update({**sections, "address": held.address})
+    else:
+        held = new_place(run, f"{date.today().isoformat()}-{setup.task.data.name}")
+        folder = RunFolder.create(held.path, {**sections, "address": held.address, "space": space, "data": data})
+        stack.enter_context(folder.locked())
+    stack.enter_context(held.copied(note))
+    return folder
 
 
 def _changed_goals(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What is said when a run goes on with other goals: earlier evaluations stay, and are held against the new ones."""
     changed = [key for key in ("objectives", "budgets", "devices") if before.get(key) != now[key]]
     return f"going on with other {' and '.join(changed)}; earlier evaluations are kept" if changed else ""
-
-
-def _free_name(folder: Path, name: str) -> str:
-    """``name``, or the first of ``name-2``, ``name-3``, … that is free."""
-    if not (folder / name).exists():
-        return name
-    number = 2
-    while (folder / f"{name}-{number}").exists():
-        number += 1
-    return f"{name}-{number}"
 
 
 def _config(value: object) -> Any:

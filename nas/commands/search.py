@@ -20,7 +20,8 @@ from nas.commands.finish import finalists, train_finalists
 from nas.commands.latency import DeviceModels, latency_models
 from nas.commands.measure import measure_finalists
 from nas.commands.plan import Plan, make_plan
-from nas.commands.run_folder import check_folder, check_resumable, open_folder
+from nas.commands.run_folder import check_resumable, open_folder
+from nas.commands.run_place import check_run_place
 from nas.commands.screen import search_screen, units_ms
 from nas.commands.settings import SearchSettings
 from nas.commands.setup import Setup, prepare, score_names
@@ -99,7 +100,7 @@ def search(
         raise UserError("search", "takes either settings or their fields, got both")
     display = Remembering(display or Silent())
     record = {"created": now(), **(record or {})}
-    check_folder(settings.run)
+    check_run_place(settings.run)
     settings.runner.check()
     setup = prepare(settings, display)
     check_resumable(setup)
@@ -151,9 +152,7 @@ class _Search:
                 settings.runner.start(workers=settings.run.workers, modules=tuple(settings.allow))
             )
             display.say("runner", workers.description)
-            folder, note = open_folder(self.setup, plan, self.models, self.record, stack)
-            if note:
-                display.note(note)
+            folder = open_folder(self.setup, plan, self.models, self.record, stack, note=display.note)
             self.observer = stack.enter_context(
                 Observer(
                     folder.path,
@@ -180,12 +179,15 @@ class _Search:
                 if isinstance(error, UserError):
                     raise
                 recorded = error.recorded if isinstance(error, Stopped) else len(read_history(folder.history_file)[0])
-                command = _resume_command(folder.path, self.record)
+                command = _resume_command(folder, self.record)
                 raise Interrupted(folder.path, recorded, settings.run.candidates, command) from None
             for evaluation in failed:
                 display.note(f"{evaluation.candidate.architecture.digest[:6]} is not in the front: {evaluation.error}")
             folder.update({"finished": now(), "timings": self._all_timings(folder), "notes": display.notes})
             self._show(folder, files)
+            address = folder.manifest().get("address")
+        if address:  # the last copy is made as the folder is left
+            display.say("copy", str(address))
         return SearchResult(folder=folder.path, plan=plan, files=files, failed=failed)
 
     def _train(self, folder: RunFolder, plan: Plan, workers: Workers) -> tuple[list[Evaluation], list[Any]]:
@@ -306,7 +308,7 @@ class _Search:
         candidates = self.setup.settings.run.candidates
         more = min(2 * candidates, self.setup.space.size)
         if more > candidates:
-            self.display.say("next", f"{_resume_command(folder.path, self.record)} run.candidates={more}")
+            self.display.say("next", f"{_resume_command(folder, self.record)} run.candidates={more}")
 
 
 def evaluation_of(setup: Setup, training: TrainingEvaluate) -> CandidateEvaluate:
@@ -334,11 +336,12 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(f"stopped: {recorded} of {total} candidates are recorded. Go on with: {command}")
 
 
-def _resume_command(folder: Path, record: Mapping[str, Any]) -> str:
+def _resume_command(folder: RunFolder, record: Mapping[str, Any]) -> str:
     """How to go on. What a run folder cannot decide is given again (``docs/security.md``)."""
+    place = folder.manifest().get("address") or folder.path
     told = [str(override) for override in record.get("overrides", [])]
     again = [override for override in told if override.startswith(GIVEN_AGAIN)]
-    return shlex.join(["nas", "search", f"run.resume={folder}", *again])
+    return shlex.join(["nas", "search", f"run.resume={place}", *again])
 
 
 def _strategy(setup: Setup) -> SearchStrategy:

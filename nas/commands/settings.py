@@ -34,8 +34,8 @@ class RunOptions:
 
     Attributes:
         name: of the run folder; None: date and data set.
-        folder: that holds the run folders.
-        resume: a run folder to go on with, instead of starting one.
+        folder: that holds the run folders; at an address (``s3://...``) the run is copied there while it goes on.
+        resume: a run folder to go on with, instead of starting one; a path or an address.
         candidates: architectures that the search tries, failed ones included.
         epochs: that a candidate gets in the search; several, from few to many: those of a ladder, on which the best
             are judged again and again (`nas.strategy.halving`).
@@ -44,7 +44,8 @@ class RunOptions:
         eta: of so many candidates on a rung of the ladder, one goes on to the next.
         stop_hopeless: share of trainings that may be stopped early by mistake (`nas.train.curves`); None: none is
             stopped.
-        warm_start: run folders of earlier searches in the same space, whose results this one begins with.
+        warm_start: run folders of earlier searches in the same space (paths or addresses), with whose results this one
+            begins.
         final_epochs: that a member of the front gets.
         front: at most so many members of the front are trained in full and exported.
         random_baseline: random candidates evaluated besides, for the report.

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nas.commands.display import Display
+from nas.commands.run_place import resumed_place
 from nas.commands.setup import Setup
 from nas.errors import UserError
 from nas.problem.history import History, read_history
 from nas.run.folder import RunFolder
+from nas.run.mirror import at_hand
 
 _WHERE = "run.warm_start"
 
@@ -27,12 +29,12 @@ def earlier_histories(setup: Setup) -> tuple[History, ...]:
     Raises:
         UserError: no run folder, a run of another space, one without a result, or the run that is gone on with.
     """
-    return tuple(_history(setup, Path(name)) for name in setup.settings.run.earlier_runs)
+    return tuple(_history(setup, at_hand(name, where=_WHERE)) for name in setup.settings.run.earlier_runs)
 
 
 def _history(setup: Setup, path: Path) -> History:
     resume = setup.settings.run.resume
-    if resume is not None and Path(resume).resolve() == path.resolve():
+    if resume is not None and resumed_place(resume).path.resolve() == path.resolve():
         raise UserError(_WHERE, f"must name other runs than the one that is gone on with, got {path}")
     folder = RunFolder(path=path)
     try:

@@ -25,11 +25,12 @@ from pathlib import Path, PurePosixPath
 
 from nas.errors import UserError, first_line
 from nas.run.atomic import write_atomically
-from nas.run.heartbeat import this_driver
-from nas.train.storage import Place, RemoteFile, cache_folder, place
+from nas.run.heartbeat import driver_lives, this_driver
+from nas.train.storage import Place, RemoteFile, cache_folder, is_address, place
 
 GROWING = ("history.jsonl", "baseline.jsonl")
 _LEASE = "lease.json"
+_BUSY = "wait for it, or give another run.name"
 _LEFT_OUT = re.compile(r"(^|/)\.|^(logs|checkpoints)/|\.part(ial)?$|^status\.json$")
 _PIECE = re.compile(r"(?P<file>[^/]+)\.d/(?P<offset>\d{16})-(?P<digest>[0-9a-f]{16})\.part")
 _log = logging.getLogger(__name__)
@@ -190,7 +191,24 @@ def working_copy(address: str, *, cache: Path | None = None) -> Path:
     return cache_folder(cache) / "runs" / key / PurePosixPath(address.rstrip("/")).name
 
 
-def restore(address: str, folder: Path) -> bool:
+def at_hand(given: str, *, where: str) -> Path:
+    """A run folder as it lies on this machine: one at an address is fetched, as far as it is further there.
+
+    Args:
+        given: a path or an address.
+        where: the field that holds it, for errors.
+
+    Raises:
+        UserError: see `restore`.
+    """
+    if not is_address(given):
+        return Path(given)
+    folder = working_copy(given)
+    restore(given, folder, where=where)
+    return folder
+
+
+def restore(address: str, folder: Path, *, where: str = "run.resume") -> bool:
     """Makes a working copy what is at the address, where that is further; nothing there and here is another's.
 
     A folder here that is further, because its last copy did not get through, stays as it is.
@@ -198,6 +216,7 @@ def restore(address: str, folder: Path) -> bool:
     Args:
         address: of a run folder.
         folder: the working copy; it may be missing.
+        where: the field that holds the address, for errors.
 
     Returns:
         Whether anything was fetched.
@@ -205,18 +224,18 @@ def restore(address: str, folder: Path) -> bool:
     Raises:
         UserError: there is no run, it cannot be read, a piece is missing or damaged, or both have gone on apart.
     """
-    source = place(address, where="run.resume")
+    source = place(address, where=where)
     try:
         found = source.listing()
         if not any(file.path == "manifest.json" for file in found):
-            raise UserError("run.resume", f"must be a run folder, but there is no manifest.json at {address}")
+            raise UserError(where, f"must be a run folder, but there is no manifest.json at {address}")
         pieces = _pieces(found)
         there = {name: _joined(source, pieces.get(name, [])) for name in GROWING}
         here = {name: _content(folder / name) for name in GROWING}
         for name in GROWING:
             if not (here[name].startswith(there[name]) or there[name].startswith(here[name])):
                 problem = f"{name} at {address} and in {folder} have gone on apart"
-                raise UserError("run.resume", problem, "move one of them away")
+                raise UserError(where, problem, "move one of them away")
         if (folder / "manifest.json").is_file() and all(here[name].startswith(there[name]) for name in GROWING):
             return False
         folder.mkdir(parents=True, exist_ok=True)
@@ -227,7 +246,7 @@ def restore(address: str, folder: Path) -> bool:
             if not _PIECE.fullmatch(file.path) and file.path != _LEASE and ".." not in PurePosixPath(file.path).parts:
                 source.download(file.path, folder / file.path)
     except OSError as error:
-        raise UserError("run.resume", f"{address} cannot be fetched ({first_line(error)})") from error
+        raise UserError(where, f"{address} cannot be fetched ({first_line(error)})") from error
     return True
 
 
@@ -236,6 +255,11 @@ def _wait_for_silence(target: Place, seconds: float, tell: Callable[[str], None]
     if not held:
         return
     name = f"process {held.get('process')} on {held.get('host')}"
+    lives = driver_lives(held)
+    if lives is False:
+        return
+    if lives:
+        raise UserError(target.address, f"is being written by {name}", _BUSY)
     tell(f"{target.address} was being written by {name}: watching for {seconds:g} s whether it still is")
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -244,7 +268,7 @@ def _wait_for_silence(target: Place, seconds: float, tell: Callable[[str], None]
         if not now:
             return
         if now != held:
-            raise UserError(target.address, f"is being written by {name}", "wait for it, or give another run.name")
+            raise UserError(target.address, f"is being written by {name}", _BUSY)
 
 
 def _lease(target: Place) -> dict[str, object]:

@@ -20,9 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pyarrow as pa
-from pyarrow import fs
-
 from nas.errors import UserError, first_line
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.ASCII)
@@ -68,6 +65,8 @@ class Place:
 
     def listing(self) -> list[RemoteFile]:
         """All whole files below, by path; the file itself where the address is one; [] where there is nothing."""
+        from pyarrow import fs
+
         with _as_os_error():
             own = self.files.get_file_info(self.root)
             if own.type == fs.FileType.File:
@@ -128,6 +127,10 @@ def place(address: str, *, where: str) -> Place:
     Raises:
         UserError: it is none, its kind is unknown, or it cannot be reached. ``where`` is the field to blame.
     """
+    # Imported late, here and below: most searches know no address, and this takes a third of a second.
+    import pyarrow as pa
+    from pyarrow import fs
+
     kind = address.partition("://")[0]
     given = address if kind.startswith(_OWN) else f"fsspec+{address}"
     try:
@@ -235,6 +238,8 @@ def _alone(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _as_os_error() -> Iterator[None]:
     """Errors of pyarrow that are no `OSError` become one."""
+    import pyarrow as pa
+
     try:
         yield
     except OSError:

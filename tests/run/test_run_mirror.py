@@ -15,6 +15,7 @@ from nas.problem.history import History, read_history
 from nas.run import mirror as mirror_module
 from nas.run.folder import RunFolder
 from nas.run.guarded_file import GuardedFile
+from nas.run.heartbeat import this_driver
 from nas.run.loop import LoopOptions, search_loop
 from nas.run.mirror import Mirror, mirrored, restore, working_copy
 from nas.run.progress import Progress
@@ -98,11 +99,31 @@ def test_two_searches_at_one_address_are_told_apart(address: str, tmp_path: Path
         restore(address, two)
 
 
-def test_a_search_that_was_taken_over_stops_writing_there(address: str, tmp_path: Path) -> None:
+def test_the_lease_of_a_process_of_this_machine_that_is_gone_is_not_waited_for(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    RunFolder.create(here, MANIFEST)
+    driver = this_driver()
+    with monkeypatch.context() as patch:
+        patch.setattr(mirror_module, "this_driver", lambda: {**driver, "born": "1"})  # its number was given again
+        Mirror(here, place(address, where="t")).start(silence=0.1)
+    began = time.monotonic()
+    next_one = Mirror(here, place(address, where="t"))
+    next_one.start(silence=60)
+    assert time.monotonic() - began < 30
+    next_one.close()
+
+
+def test_a_search_that_was_taken_over_stops_writing_there(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = tmp_path / "here"
     RunFolder.create(here, MANIFEST)
     mirror = Mirror(here, place(address, where="t"))
-    mirror.start(silence=0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(mirror_module, "this_driver", lambda: {"process": 7, "host": "another"})
+        mirror.start(silence=0.1)
     other = Mirror(here, place(address, where="t"))
     other.start(silence=0.1, tell=lambda _: None)
     with pytest.raises(UserError, match="was taken over by process"):

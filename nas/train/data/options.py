@@ -5,11 +5,13 @@ Responsible for their meaning and their checks; what is done with them is in `na
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas.errors import UserError
 from nas.train.checks import check_number
+from nas.train.storage import fetched, is_address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +54,19 @@ class DataOptions:
             check_number(f"data.{field}", value, low=0, high=0.5, above_low=True, advice="0.1 is usual")
 
 
-def given_path(path: str | Path | None, *, example: str) -> Path:
-    """The path of ``data.path``, with ``~`` resolved. Raises `UserError` where none was given."""
+def given_path(path: str | Path | None, *, example: str, where: str = "data.path") -> Path:
+    """The path that a field holds, with ``~`` resolved; what is at an address is fetched first.
+
+    Raises:
+        UserError: none was given, or what is at the address cannot be fetched.
+    """
     if path is None or not str(path).strip():
-        raise UserError("data.path", "must say where the images are, got nothing", f"e.g. data.path={example}")
-    return Path(path).expanduser()
+        raise UserError(where, "must say where the images are, got nothing", f"e.g. {where}={example}")
+    if not is_address(path):
+        return Path(path).expanduser()
+    if glob.has_magic(str(path)):
+        raise UserError(where, f"must be a file or a folder where it is an address, got the pattern {path}")
+    return fetched(str(path), where=where)
 
 
 def no_such_path(path: Path | str) -> UserError:

@@ -72,7 +72,9 @@ class Parquet(DataOptions):
         return assemble(raw, self)
 
     def _files(self, path: Path) -> list[tuple[Path, SplitName]]:
-        tests = _matching(Path(self.test_path).expanduser()) if self.test_path is not None else []
+        tests = []
+        if self.test_path is not None:
+            tests = _matching(given_path(self.test_path, example="test.parquet", where="data.test_path"))
         found = [file for file in _matching(path) if file not in tests]
         if not found:
             raise UserError("data.path", f"must leave files to train on, got only those of data.test_path ({path})")
