@@ -138,7 +138,7 @@ def train_finalists(
     # The longest first: begun last, one large network would keep a single worker busy at the end.
     waiting = sorted(missing, key=lambda candidate: -_work(candidate))
     while waiting or session.in_flight:
-        while waiting and len(session.in_flight) < session.num_slots:
+        while waiting and session.room > 0:
             session.submit(waiting.pop(0))
         for evaluation in session.wait():
             done += 1

@@ -238,9 +238,8 @@ class _Loop:
         """Submits candidates to the free slots; True where the strategy found nothing for one that is needed."""
         for candidate in self._promoted():
             self._submit(candidate)
-        running = len(self._session.in_flight)
         begun = self._tally.done + sum(not self._is_promotion(candidate) for candidate in self._session.in_flight)
-        free = min(self._session.num_slots - running, self._options.num_candidates - begun)
+        free = min(self._session.room, self._options.num_candidates - begun)
         if free <= 0:
             return False
         rows = self._strategy.propose(self._problem, self._history, self._pending(), free, self._rng())
@@ -254,8 +253,7 @@ class _Loop:
 
     def _promoted(self) -> list[Candidate]:
         """What the free slots are given to first."""
-        running = self._session.in_flight
-        free = self._session.num_slots - len(running)
+        running, free = self._session.in_flight, self._session.room
         if self._ladder is None or free <= 0:
             return []
         return [
@@ -302,7 +300,8 @@ class _Loop:
         ]
 
     def _tell(self, latest: Evaluation | None) -> None:
-        running, num_slots = len(self._session.in_flight), self._session.num_slots
+        num_slots = self._session.num_slots
+        running = min(len(self._session.in_flight), num_slots)  # the rest is queued ahead
         self._options.progress(self._tally.progress(running=running, num_slots=num_slots, latest=latest))
 
     def _check_imports(self) -> None:

@@ -289,6 +289,10 @@ class _Watched:
         return self._session.num_slots
 
     @property
+    def room(self) -> int:
+        return self._session.room
+
+    @property
     def in_flight(self) -> tuple[Candidate, ...]:
         return self._session.in_flight
 

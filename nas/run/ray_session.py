@@ -96,6 +96,11 @@ class RaySession:
         return self._slots.allowed(self._num_begun)
 
     @property
+    def room(self) -> int:
+        """See `nas.run.runner.Session`. Short candidates are queued ahead, see `nas.run.elastic`."""
+        return max(0, self.num_slots + self._slots.ahead - len(self._flights))
+
+    @property
     def in_flight(self) -> tuple[Candidate, ...]:
         """See `nas.run.runner.Session`."""
         return tuple(flight.candidate for flight in self._flights.values())
@@ -107,12 +112,12 @@ class RaySession:
     def wait(self, timeout: float | None = None) -> list[Evaluation]:
         """See `nas.run.runner.Session`."""
         until = math.inf if timeout is None else time.monotonic() + timeout
-        had_room = self._has_room()
+        had_room = self.room > 0
         while self._flights and not self._finished:
             self._poll(until)
             self._end_overdue()
             self._slots.look()
-            if time.monotonic() >= until or (self._has_room() and not had_room):
+            if time.monotonic() >= until or (self.room > 0 and not had_room):
                 break
         finished, self._finished = self._finished, []
         return finished
@@ -130,9 +135,6 @@ class RaySession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _has_room(self) -> bool:
-        return len(self._flights) < self.num_slots
 
     def _launch(self, candidate: Candidate, *, attempts: int) -> None:
         items = self._task.remote([self._work], candidate, self._bounds)
@@ -164,6 +166,7 @@ class RaySession:
             self._fail(flight, import_error_in(str(error)) or one_line(cause))
         else:
             if isinstance(item, Evaluation):
+                self._slots.ended(time.monotonic() - flight.began)
                 self._end(flight, item)
             elif isinstance(item, Beat):
                 flight.alive = time.monotonic()

@@ -27,7 +27,7 @@ import ray._private.worker as ray_output
 from nas.errors import UserError, one_line
 from nas.run.attempt import Bounds, attempt
 from nas.run.capacity import num_fitting, usable_cores
-from nas.run.elastic import Slots
+from nas.run.elastic import KEPT_SECONDS, Slots
 from nas.run.ray_address import check_reachable, why_not
 from nas.run.ray_runner import RayRunner
 from nas.run.ray_session import Limits, RaySession
@@ -157,6 +157,7 @@ def _start_here(runner: RayRunner, workers: int) -> None:
         "OMP_NUM_THREADS": str(_num_threads(runner)),
         "PYTHONPATH": os.pathsep.join(_import_path()),
         "RAY_USAGE_STATS_ENABLED": os.environ.get("RAY_USAGE_STATS_ENABLED", "0"),
+        **_kept_workers(),
     }
     try:
         with _environment(settings):
@@ -176,6 +177,16 @@ def _start_here(runner: RayRunner, workers: int) -> None:
         ) from error
 
 
+def _kept_workers() -> dict[str, str]:
+    """Lets a worker go on with the next queued candidate, rather than be given back and asked for again.
+
+    Ray does so for half a second by itself, and candidates take longer. What is read here is this process's part of
+    Ray; for how long others have to wait for their turn is bounded by it.
+    """
+    name = "RAY_worker_lease_timeout_milliseconds"
+    return {name: os.environ.get(name, str(round(KEPT_SECONDS * 1000)))}
+
+
 def _hide_token() -> None:
     """Whoever has the token runs code on this Ray, which listens on all addresses. Ray leaves it readable for all."""
     path = Path.home() / ".ray" / "auth_token"
@@ -188,7 +199,8 @@ def _join(address: str, runner: RayRunner, modules: tuple[str, ...]) -> None:
     check_reachable(address)
     environment = runtime_env(runner, modules, num_threads=_num_threads(runner))
     try:
-        ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
+        with _environment(_kept_workers()):
+            ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # other versions, no token, no network: Ray's text says which
         raise UserError("runner.address", f"cannot join the cluster at {address}: {why_not(error)}", _SAME) from error
 

@@ -28,7 +28,12 @@ class Session(Protocol):
 
     @property
     def num_slots(self) -> int:
-        """How many candidates may be in flight now. It changes as nodes join and leave."""
+        """How many candidates may run at a time. It changes as nodes join and leave."""
+        ...
+
+    @property
+    def room(self) -> int:
+        """How many more candidates should be submitted now, so that no worker has to wait for one."""
         ...
 
     @property

@@ -75,6 +75,11 @@ class SerialSession:
         self._queue: deque[Candidate] = deque()
 
     @property
+    def room(self) -> int:
+        """See `nas.run.runner.Session`."""
+        return self.num_slots - len(self._queue)
+
+    @property
     def in_flight(self) -> tuple[Candidate, ...]:
         """See `nas.run.runner.Session`."""
         return tuple(self._queue)

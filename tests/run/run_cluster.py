@@ -64,7 +64,7 @@ def main(folder: Path) -> dict[str, object]:
         # As a search does: what is in flight follows the nodes that there are.
         while (len(evaluations) < 10 or seen != [2, 1, 2]) and time.monotonic() < until:
             seen += [session.num_slots] if seen[-1:] != [session.num_slots] else []
-            while len(session.in_flight) < session.num_slots:
+            while session.room > 0:
                 session.submit(candidate_of(submitted))
                 submitted += 1
             evaluations += session.wait()

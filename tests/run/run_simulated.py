@@ -45,6 +45,10 @@ class SimulatedSession:
         self._beyond = 0.0  # of the busy seconds, those behind that moment
 
     @property
+    def room(self) -> int:
+        return self.num_slots - len(self._candidates)
+
+    @property
     def in_flight(self) -> tuple[Candidate, ...]:
         return tuple(self._candidates.values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from run_workloads import candidate_of, complete
 
 from nas.errors import UserError
 from nas.problem.evaluation import Candidate, Evaluation
-from nas.run.elastic import LOOK_EVERY, SOON, STUCK_AFTER, Slots
+from nas.run.elastic import HANDOVER, LOOK_EVERY, SOON, STUCK_AFTER, Slots
 from nas.run.pulse import Beat, beats
 from nas.run.ray_address import why_not
 from nas.run.ray_runner import RayRunner
@@ -77,6 +78,32 @@ def test_where_others_hold_the_nodes_the_queue_shrinks_to_one_and_grows_again_wh
         slots.began(0.1)
         found.append(slots.allowed(begun))
     assert found == [44, 47, 52, 61, 78, 100, 100, 100]
+
+
+def test_short_candidates_are_queued_ahead_so_many_as_end_while_one_is_handed_over() -> None:
+    slots = Cluster(places=8).slots()
+    assert slots.ahead == 0  # nothing is known of them yet
+    slots.ended(1.0)
+    ending = 8 * HANDOVER
+    assert ending <= slots.ahead == math.ceil(ending + 2 * math.sqrt(ending))
+    for _ in range(100):
+        slots.ended(0.001)
+    assert slots.ahead == 8
+    for _ in range(100):
+        slots.ended(60.0)
+    assert slots.ahead == 0
+
+
+def test_nothing_is_queued_ahead_of_one_worker_nor_where_others_hold_the_nodes() -> None:
+    one, many = Cluster(places=1).slots(), Cluster(places=8).slots()
+    one.ended(0.1)
+    many.ended(0.1)
+    assert (one.ahead, many.ahead) == (0, 8)
+    many.stuck(STUCK_AFTER + 1)
+    assert many.ahead == 0
+    for _ in range(3):
+        many.began(0.1)
+    assert many.ahead == 8
 
 
 @given(
