@@ -55,8 +55,8 @@ class FileJudging:
     shares: Shares = field(default_factory=Shares)
 
     def __post_init__(self) -> None:
-        check_number("search_images", self.images, low=1, integer=True)
-        check_number("search_calibration_images", self.calibration_images, low=1, integer=True)
+        check_number("judging.images", self.images, low=1, integer=True)
+        check_number("judging.calibration_images", self.calibration_images, low=1, integer=True)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
