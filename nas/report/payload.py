@@ -5,6 +5,7 @@ Responsible for what is on the page; how it looks is up to the scripts in ``asse
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -64,6 +65,7 @@ def build_payload(records: RunRecords) -> dict[str, Any]:
         "files": files,
         "serving": serving(devices, files, budgets),
         "search": _search_part(search, baseline, axes, manifest),
+        "workers": dataclasses.asdict(records.workers),
         "audit": audit_part(
             records,
             search=search,

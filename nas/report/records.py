@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import UserError
+from nas.run.utilisation import Spell, Timeline, spell_of, timeline
 
 Record = Mapping[str, Any]
 
@@ -34,6 +35,7 @@ class RunRecords:
         history: the lines of ``history.jsonl`` in their order, one evaluation each.
         baseline: the lines of ``baseline.jsonl``; empty if no random baseline was run.
         front: the rows of ``front.csv``, all values as text.
+        workers: who worked on the history when.
         models: digest -> ``models/<digest>/manifest.json``.
         notes: one line for each thing that could not be read.
     """
@@ -43,6 +45,7 @@ class RunRecords:
     history: tuple[Record, ...]
     baseline: tuple[Record, ...]
     front: tuple[Mapping[str, str], ...]
+    workers: Timeline
     models: Mapping[str, Record]
     notes: tuple[str, ...]
 
@@ -66,12 +69,15 @@ def read_run(folder: Path) -> RunRecords:
     models = {
         path.parent.name: _read_object(path, notes) for path in sorted((folder / "models").glob("*/manifest.json"))
     }
+    spells: list[Spell] = []
+    history = _read_lines(folder / "history.jsonl", notes, spells)
     return RunRecords(
         folder=folder,
         manifest=manifest,
-        history=_read_lines(folder / "history.jsonl", notes),
-        baseline=_read_lines(folder / "baseline.jsonl", notes),
+        history=history,
+        baseline=_read_lines(folder / "baseline.jsonl", notes, []),
         front=tuple(read_front(folder / "front.csv")),
+        workers=timeline(spells),
         models=models,
         notes=tuple(notes),
     )
@@ -171,8 +177,14 @@ def _shared(value: object) -> object:
     return value
 
 
-def _read_lines(path: Path, notes: list[str]) -> tuple[dict[str, Any], ...]:
-    """The JSON objects of a file, a line each; a bad line is left out with a note."""
+def _read_lines(path: Path, notes: list[str], spells: list[Spell]) -> tuple[dict[str, Any], ...]:
+    """The JSON objects of a file, a line each; a bad line is left out with a note.
+
+    Args:
+        path: may be missing.
+        notes: gets the note.
+        spells: gets who worked on each when.
+    """
     if not path.is_file():
         return ()
     records: list[dict[str, Any]] = []
@@ -188,6 +200,7 @@ def _read_lines(path: Path, notes: list[str]) -> tuple[dict[str, Any], ...]:
                 bad.append(place)
                 continue
             if isinstance(record, dict):
+                spells += [spell] if (spell := spell_of(record)) is not None else []
                 records.append(_lean(record, fidelities))
             else:
                 bad.append(place)

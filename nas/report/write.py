@@ -30,6 +30,7 @@ SCRIPTS = (
     "devices.js",
     "latency.js",
     "history.js",
+    "workers.js",
     "audit.js",
     "causes.js",
     "trade.js",

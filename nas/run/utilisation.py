@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from nas.run.summary import Worker
 
@@ -70,6 +71,8 @@ class Lane:
         ends: likewise; each stretch ends before the next one starts.
         counts: evaluations in each stretch; above 1 where short ones were joined.
         failed: how many of them gave no metrics.
+        share: of the time from the first start to the last end that it worked on candidates, in [0, 1]; gaps that were
+            joined over are not worked.
     """
 
     worker: str
@@ -77,6 +80,7 @@ class Lane:
     ends: tuple[float, ...]
     counts: tuple[int, ...]
     failed: tuple[int, ...]
+    share: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,53 +100,72 @@ class Timeline:
     left_out: int = 0
 
 
-def timeline(records: Iterable[Mapping[str, Any]], *, lanes: int = _LANES, stretches: int = _STRETCHES) -> Timeline:
-    """The workers of a history over time, in bounded size.
+class Spell(NamedTuple):
+    """The time that a worker spent on a candidate, in seconds since 1970."""
+
+    worker: str
+    start: float
+    end: float
+    failed: bool
+
+
+def spell_of(record: Mapping[str, Any]) -> Spell | None:
+    """Of a line of a history; None where it does not say who did it, or when."""
+    worker, finished = record.get("worker"), record.get("finished")
+    if not worker or not finished:
+        return None
+    try:
+        end = datetime.fromisoformat(str(finished)).timestamp()
+        seconds = float(record.get("seconds") or 0.0)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if not math.isfinite(seconds) or seconds < 0:
+        return None
+    failed = record.get("status") not in ("complete", "stopped")
+    return Spell(worker=sys.intern(str(worker)), start=end - seconds, end=end, failed=failed)
+
+
+def timeline(spells: Iterable[Spell], *, lanes: int = _LANES, stretches: int = _STRETCHES) -> Timeline:
+    """Workers over time, in bounded size.
 
     Args:
-        records: lines of a history; those without worker or end are left out.
+        spells: in any order.
         lanes: workers that are shown, those with the most evaluations.
         stretches: at most so many in all; stretches of one worker that are close to one another are joined, and a
             joined stretch covers the gap.
     """
-    found: dict[str, list[tuple[float, float, int]]] = {}
-    for record in records:
-        worker, finished = record.get("worker"), record.get("finished")
-        if not worker or not finished:
-            continue
-        try:
-            end = datetime.fromisoformat(str(finished)).timestamp()
-            seconds = float(record.get("seconds") or 0.0)
-        except (TypeError, ValueError):
-            continue
-        failed = record.get("status") not in ("complete", "stopped")
-        found.setdefault(str(worker), []).append((end - seconds, end, int(failed)))
+    found: dict[str, list[Spell]] = {}
+    for spell in spells:
+        found.setdefault(spell.worker, []).append(spell)
     if not found:
         return Timeline(began=math.nan, seconds=0.0, lanes=())
     busiest = sorted(found, key=lambda name: -len(found[name]))[:lanes]
-    began = min(start for spells in found.values() for start, _, _ in spells)
-    last = max(end for spells in found.values() for _, end, _ in spells)
+    began = min(spell.start for spells in found.values() for spell in spells)
+    last = max(spell.end for spells in found.values() for spell in spells)
     each = max(1, stretches // len(busiest))
     shown = [_lane(name, sorted(found[name]), began, each) for name in busiest]
     ordered = tuple(sorted(shown, key=lambda lane: lane.starts[0]))
     return Timeline(began=began, seconds=last - began, lanes=ordered, left_out=len(found) - len(busiest))
 
 
-def _lane(name: str, spells: Sequence[tuple[float, float, int]], began: float, most: int) -> Lane:
-    joined: list[list[float]] = []
-    gaps = sorted((later[0] - earlier[1] for earlier, later in itertools.pairwise(spells)), reverse=True)
+def _lane(name: str, spells: Sequence[Spell], began: float, most: int) -> Lane:
+    gaps = sorted((later.start - earlier.end for earlier, later in itertools.pairwise(spells)), reverse=True)
     # All gaps above this one stay: at most so many stretches are left.
     least = gaps[most - 1] if len(gaps) >= most else -math.inf
-    for start, end, failed in spells:
-        overlaps = joined and start < joined[-1][1]
-        if joined and (overlaps or start - joined[-1][1] <= least):
-            joined[-1] = [joined[-1][0], max(joined[-1][1], end), joined[-1][2] + 1, joined[-1][3] + failed]
+    joined: list[list[float]] = []
+    idle, last = 0.0, spells[0].start
+    for spell in spells:
+        idle, gap, last = idle + max(0.0, spell.start - last), spell.start - last, max(last, spell.end)
+        if joined and (gap < 0 or gap <= least):
+            joined[-1] = [joined[-1][0], last, joined[-1][2] + 1, joined[-1][3] + spell.failed]
         else:
-            joined.append([start, end, 1, failed])
+            joined.append([spell.start, spell.end, 1, spell.failed])
+    span = last - spells[0].start
     return Lane(
         worker=name,
-        starts=tuple(round(spell[0] - began, 3) for spell in joined),
-        ends=tuple(round(spell[1] - began, 3) for spell in joined),
-        counts=tuple(int(spell[2]) for spell in joined),
-        failed=tuple(int(spell[3]) for spell in joined),
+        starts=tuple(round(stretch[0] - began, 3) for stretch in joined),
+        ends=tuple(round(stretch[1] - began, 3) for stretch in joined),
+        counts=tuple(int(stretch[2]) for stretch in joined),
+        failed=tuple(int(stretch[3]) for stretch in joined),
+        share=1 - idle / span if span > 0 else 1.0,
     )

@@ -78,6 +78,29 @@ def test_several_devices_have_a_front_each_and_a_row_a_file(devices_folder: Path
     assert "never measured" in section(dom, "ship")
 
 
+def test_each_worker_has_a_lane_with_what_it_did_when(devices_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(devices_folder, folder)
+    records = [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [
+        record | {"worker": f"<b>{place % 3}</b>:1", "finished": f"2026-01-01T01:{place % 60:02d}:30Z", "seconds": 20}
+        for place, record in enumerate(records[:60])
+    ]
+    lost = sum(line["status"] not in ("complete", "stopped") for line in lines)
+    assert 0 < lost < 60
+    (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    lanes = build_payload(read_run(folder))["workers"]["lanes"]
+    assert [lane["worker"] for lane in lanes] == ["<b>0</b>:1", "<b>1</b>:1", "<b>2</b>:1"]
+    assert [lane["share"] for lane in lanes] == pytest.approx([20 * 20 / (19 * 180 + 20)] * 3)
+    dom, console = shown(write_report(folder), tmp_path / "profile")
+    assert console == []
+    part = section(dom, "history")
+    assert part.count('class="work"') == 60 + 1  # and the legend
+    assert part.count('class="work lost"') == lost + 1
+    assert "minutes since the first candidate began" in part
+    assert "&lt;b&gt;2&lt;/b&gt;:1" in part
+
+
 @pytest.mark.parametrize("width", [420, 760, 1400])
 def test_no_part_is_wider_than_the_window(devices_folder: Path, tmp_path: Path, width: int) -> None:
     text = (devices_folder / "report.html").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.run.summary import Summary
-from nas.run.utilisation import busy_shares, timeline
+from nas.run.utilisation import busy_shares, spell_of, timeline
 
 STATUSES = ("complete", "failed", "timeout", "stopped", "infeasible")
 
@@ -163,15 +163,19 @@ def test_busy_shares_count_the_candidate_at_hand_and_leave_out_what_is_not_known
 
 def test_a_timeline_keeps_what_was_done_when_it_joins_stretches() -> None:
     records = [line(5 * index, "failed" if index == 3 else "complete", seconds=4.0) for index in range(100)]
-    records += [line(7, seconds=1.0, worker="host:2"), {"index": 1}]
-    found = timeline(records)
+    records += [line(7, seconds=1.0, worker="host:2"), {"index": 1}, line(8, seconds=float("nan"))]
+    spells = [spell for record in records if (spell := spell_of(record)) is not None]
+    assert len(spells) == 101
+    found = timeline(spells)
     assert [lane.worker for lane in found.lanes] == ["host:1", "host:2"]
     assert found.seconds == pytest.approx(499.0)
     assert len(found.lanes[0].starts) == 100
     assert sum(found.lanes[0].failed) == 1
-    few = timeline(records, stretches=20)
+    assert found.lanes[0].share == pytest.approx(400 / 499)
+    few = timeline(spells, stretches=20)
+    assert few.lanes[0].share == found.lanes[0].share  # gaps that are not drawn are idle all the same
     assert all(len(lane.starts) <= 10 for lane in few.lanes)
     assert [sum(lane.counts) for lane in few.lanes] == [100, 1]
     assert (few.lanes[0].starts[0], few.lanes[0].ends[-1]) == (found.lanes[0].starts[0], found.lanes[0].ends[-1])
-    assert timeline(records, lanes=1).left_out == 1
+    assert timeline(spells, lanes=1).left_out == 1
     assert timeline([]).lanes == ()

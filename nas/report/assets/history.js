@@ -20,7 +20,7 @@ function renderHistory(data) {
   );
   drawn(best, (width) => drawBest(best, data, width));
   if (search.curves.hypervolume) drawn(volume, (width) => drawVolume(volume, data, width));
-  root.append(historyLegend(data), baselineNote(data), failureTable(search));
+  root.append(historyLegend(data), baselineNote(data), failureTable(search), workersPart(data.workers));
 }
 
 function costFacts(data) {

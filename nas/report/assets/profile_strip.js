@@ -94,35 +94,3 @@ function stageLabel(name, sum, left, wide) {
   if (share.length <= room) labels.push(s("text", { class: "in-stage quiet", x: left + 7, y: 32 }, share));
   return labels;
 }
-
-/** Cards for pointer and keys. `cards`: element -> {card, select?}; `walk`: the elements that arrow keys go through. */
-function pointed(svg, cards, walk) {
-  let lit = null;
-  const show = (node, x, y) => {
-    if (lit) lit.classList.remove("lit");
-    lit = node;
-    if (!node) {
-      card.hide();
-      return;
-    }
-    node.classList.add("lit");
-    card.show(cards.get(node).card(), x, y);
-  };
-  svg.addEventListener("pointermove", (event) => {
-    if (cards.has(event.target)) show(event.target, event.clientX, event.clientY + 30);
-    else show(null);
-  });
-  svg.addEventListener("pointerleave", () => show(null));
-  svg.addEventListener("blur", () => show(null));
-  svg.addEventListener("click", () => lit && cards.get(lit).select && cards.get(lit).select());
-  svg.addEventListener("keydown", (event) => {
-    const turn = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (turn) {
-      const next = walk[(walk.indexOf(lit) + turn + walk.length) % walk.length];
-      const box = next.getBoundingClientRect();
-      show(next, box.x + box.width / 2, box.bottom);
-      event.preventDefault();
-    } else if (event.key === "Enter" && lit && cards.get(lit).select) cards.get(lit).select();
-    else if (event.key === "Escape") show(null);
-  });
-}
