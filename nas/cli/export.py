@@ -6,16 +6,12 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nas.cli.hydra_run import run_under_hydra
 from nas.cli.instantiate import instantiate
 from nas.cli.options import check_fields, checked_arguments, given_run
 from nas.cli.search import as_mapping
 from nas.errors import UserError, unknown_name
-
-if TYPE_CHECKING:
-    from nas.deploy.bundle.write import Licences
 
 _FIELDS = (
     "run", "targets", "models", "precisions", "out", "archive", "golden_only", "images", "keep_rejected", "profile",
@@ -63,6 +59,7 @@ def _export_with(config: dict[str, object], overrides: Sequence[str]) -> int:
     from nas.commands.export import export
     from nas.commands.export_inputs import run_record
     from nas.commands.export_settings import ExportSettings
+    from nas.deploy.bundle.write import licences_from
 
     check_fields({name: value for name, value in config.items() if name not in _GROUPS}, _FIELDS)
     display = display_named(str(config["display"]))
@@ -81,7 +78,7 @@ def _export_with(config: dict[str, object], overrides: Sequence[str]) -> int:
         measure=_truth(config, "measure"),
         device=str(config["device"]),
         profile=_truth(config, "profile"),
-        licences=_licences(config),
+        licences=licences_from(as_mapping(config, "licence")),
         workers=config["workers"],  # type: ignore[arg-type]  # likewise
         keep_rejected=_truth(config, "keep_rejected"),
         archive=_truth(config, "archive"),
@@ -115,17 +112,6 @@ def _groups(
                 f"run: {error.where}", error.problem, f"{advice}give {group}=..., or golden_only=true"
             ) from error
     return found
-
-
-def _licences(config: Mapping[str, object]) -> Licences:
-    from nas.deploy.bundle.write import Licences
-
-    given = as_mapping(config, "licence")
-    check_fields(given, ("weights", "data", "texts"))
-    texts = _names(given, "texts") if given["texts"] else ()
-    return Licences(
-        weights=str(given["weights"] or ""), data=str(given["data"] or ""), texts=tuple(Path(text) for text in texts)
-    )
 
 
 def _models(config: Mapping[str, object]) -> str | tuple[str, ...]:

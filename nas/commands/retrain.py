@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,11 +33,9 @@ from nas.commands.run_folder import check_resumable, open_folder
 from nas.commands.run_place import check_run_place
 from nas.commands.screen import search_screen, units_ms
 from nas.commands.setup import Setup, prepare
+from nas.commands.shown_front import shown_front
 from nas.errors import UserError
 from nas.problem.history import read_history
-from nas.report.records import read_front
-from nas.report.table import front_table
-from nas.report.write import write_report
 from nas.run.folder import RunFolder
 from nas.run.front import FrontFile
 from nas.run.guarded_file import GuardedFile
@@ -315,28 +312,14 @@ class _Retrain:
     def _show(
         self, folder: RunFolder, files: Sequence[FrontFile], outcomes: Sequence[Outcome], display: Display
     ) -> None:
-        report = write_report(folder.path)
+        table, figures = shown_front(self.setup, self.models, folder, files)
         page = write_before_and_after(self.settings.run, folder.path, display)
         num_test = len(self.setup.task.data.splits["test"])
         gains = gain_table(self.retrained, outcomes, epochs=self.epochs, num_test=num_test)
-        table = front_table(
-            read_front(folder.front_file),
-            device=self.setup.device.name,
-            width=shutil.get_terminal_size((120, 24)).columns,
-            confidence=self.setup.settings.confidence,
-            estimated=[on.device.name for on in self.models if not on.measurable],
-        )
-        figures: dict[str, object] = {
-            "folder": str(folder.path),
-            "report": str(report),
-            "before_after": None if page is None else str(page),
-            "front": str(folder.front_file),
-            "models": str(folder.models),
-            "files": [file.path for file in files],
-            "outcomes": [asdict(outcome) for outcome in outcomes],
-        }
+        figures["before_after"] = None if page is None else str(page)
+        figures["outcomes"] = [asdict(outcome) for outcome in outcomes]
         display.result(f"\n{gains}\n\n{table}\n", figures)
-        display.say("report", str(report) + ("" if page is None else f"   {page}"))
+        display.say("report", str(figures["report"]) + ("" if page is None else f"   {page}"))
         display.say("models", f"{folder.models}/   {folder.front_file}")
         display.say("next", f"nas export run={shlex.quote(str(folder.path))}")
 

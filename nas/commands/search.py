@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -25,14 +24,13 @@ from nas.commands.run_place import check_run_place
 from nas.commands.screen import search_screen, units_ms
 from nas.commands.settings import SearchSettings
 from nas.commands.setup import Setup, prepare, score_names
+from nas.commands.shown_front import shown_front
 from nas.commands.warm_start import check_warm_start
 from nas.deploy.deployed import CandidateEvaluate, DeployedEvaluate
 from nas.deploy.finalist import FinalistWork
 from nas.errors import UserError
 from nas.problem.evaluation import Candidate, Evaluation
 from nas.problem.history import History, read_history
-from nas.report.records import read_front
-from nas.report.table import front_table
 from nas.report.write import write_report
 from nas.run.folder import GIVEN_AGAIN, RunFolder
 from nas.run.front import FrontFile
@@ -287,23 +285,9 @@ class _Search:
         return {step: float(before.get(step, 0.0)) + self.timings.get(step, 0.0) for step in steps}
 
     def _show(self, folder: RunFolder, files: Sequence[FrontFile]) -> None:
-        report = write_report(folder.path)
-        table = front_table(
-            read_front(folder.front_file),
-            device=self.setup.device.name,
-            width=shutil.get_terminal_size((120, 24)).columns,
-            confidence=self.setup.settings.confidence,
-            estimated=[on.device.name for on in self.models if not on.measurable],
-        )
-        figures: dict[str, object] = {
-            "folder": str(folder.path),
-            "report": str(report),
-            "front": str(folder.front_file),
-            "models": str(folder.models),
-            "files": [file.path for file in files],
-        }
+        table, figures = shown_front(self.setup, self.models, folder, files)
         self.display.result("\n" + table + "\n", figures)
-        self.display.say("report", str(report))
+        self.display.say("report", str(figures["report"]))
         self.display.say("models", f"{folder.models}/   {folder.front_file}")
         candidates = self.setup.settings.run.candidates
         more = min(2 * candidates, self.setup.space.size)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import copy
 import importlib
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from nas.deploy.quiet import quiet_tools
 from nas.errors import UserError, first_line
 from nas.train.compression.fake_quantise import (
     GRIDS,
@@ -76,13 +76,12 @@ def write_qat_pte(module: nn.Module, input_shape: tuple[int, int, int], path: Pa
         UserError: ExecuTorch is not installed, see `integer_module`, or it refuses the network.
     """
     integers = integer_module(module)
-    try:
-        lowering: Any = importlib.import_module("executorch.exir")
-        partition: Any = importlib.import_module("executorch.backends.xnnpack.partition.xnnpack_partitioner")
-    except ImportError as error:
-        raise UserError(_TARGET, f"executorch cannot be imported, {first_line(error)}", _INSTALL) from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_tools():
+        try:
+            lowering: Any = importlib.import_module("executorch.exir")
+            partition: Any = importlib.import_module("executorch.backends.xnnpack.partition.xnnpack_partitioner")
+        except ImportError as error:
+            raise UserError(_TARGET, f"executorch cannot be imported, {first_line(error)}", _INSTALL) from error
         try:
             program = torch.export.export(integers, (torch.zeros(1, *input_shape),))
             lowered = lowering.to_edge_transform_and_lower(program, partitioner=[partition.XnnpackPartitioner()])

@@ -1,6 +1,7 @@
 """Third parties that talk, silenced for as long as they work.
 
-Responsible for what onnxruntime's Python tools print and log. It acts on the whole process while it is entered.
+Responsible for what tools of onnxruntime, ExecuTorch and the like print and log. It acts on the whole process while it
+is entered.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ from contextlib import contextmanager, redirect_stdout
 
 @contextmanager
 def quiet_tools() -> Iterator[None]:
-    """No prints, no warnings and no records on the root logger within; all as before afterwards.
+    """No prints, no warnings and no log records within; all as before afterwards.
 
     The tools call ``logging.warning``, which gives a root logger without handlers one for good: hence the placeholder.
+    Others have loggers with levels and handlers of their own: hence all are disabled.
     """
     root = logging.getLogger()
-    level, placeholder = root.level, logging.NullHandler()
+    before, placeholder = root.manager.disable, logging.NullHandler()
     root.addHandler(placeholder)
-    root.setLevel(logging.CRITICAL + 1)
+    logging.disable(logging.CRITICAL)
     try:
         with redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        root.setLevel(level)
+        logging.disable(before)
         root.removeHandler(placeholder)

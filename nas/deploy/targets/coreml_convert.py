@@ -73,7 +73,7 @@ def _observed(module: torch.nn.Module, calibration: str) -> torch.nn.Module:
     """Quantised with a scale a tensor for activations and a scale an output channel for weights, all symmetric."""
     pt2e = importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")
     importlib.import_module("torch.ao.quantization.fx._decomposed")
-    observed = pt2e.prepare_pt2e(module, xnnpack_quantizer(qat=False))
+    observed = pt2e.prepare_pt2e(module, xnnpack_quantizer())
     with torch.inference_mode():
         for image in np.load(calibration, mmap_mode="r"):
             observed(torch.from_numpy(np.array(image[None])))

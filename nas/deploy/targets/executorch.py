@@ -3,7 +3,7 @@
 Responsible for the target; `executorch_lower` calls ExecuTorch in a process of its own. Lowering is the slowest of all
 conversions: the first took 15 to 55 s on two shared cores, with all imports, and later ones in the same process 4 to
 15 s, which is why one object of this class serves many models. For networks whose ranges were learned see
-`executorch_qat`.
+`nas.deploy.qat_executorch`.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def lower(program: str, path: str, precision: str = "float32", calibration: str 
 
 def _quantised(module: nn.Module, images: np.ndarray) -> nn.Module:
     pt2e = importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")
-    observed = pt2e.prepare_pt2e(module, xnnpack_quantizer(qat=False))
+    observed = pt2e.prepare_pt2e(module, xnnpack_quantizer())
     with torch.inference_mode():
         for image in images:
             observed(torch.from_numpy(np.array(image[None])))
@@ -67,10 +67,10 @@ def _quantised(module: nn.Module, images: np.ndarray) -> nn.Module:
     return quantised
 
 
-def xnnpack_quantizer(*, qat: bool) -> Any:
+def xnnpack_quantizer() -> Any:
     """XNNPACK's quantizer: weights int8, symmetric, a scale an output channel; activations int8, a scale a tensor."""
     quantizers = importlib.import_module("executorch.backends.xnnpack.quantizer.xnnpack_quantizer")
-    config = quantizers.get_symmetric_quantization_config(is_per_channel=True, is_qat=qat)
+    config = quantizers.get_symmetric_quantization_config(is_per_channel=True)
     return quantizers.XNNPACKQuantizer().set_global(config)
 
 

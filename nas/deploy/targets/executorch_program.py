@@ -7,15 +7,13 @@ exported program holds no code of its author, so that it can be handed to anothe
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from nas.deploy.quiet import quiet_tools
 from nas.deploy.records import Images
 from nas.errors import UserError, first_line
 
@@ -34,7 +32,7 @@ def write_program(module: nn.Module, input_shape: tuple[int, int, int], path: Pa
         UserError: torch cannot trace the module.
     """
     example = (torch.zeros((1, *input_shape)),)
-    with _quiet():
+    with quiet_tools():
         try:
             program = torch.export.export(plain_copy(module), example)
         except Exception as error:  # torch.export raises whatever its parts raise
@@ -62,11 +60,3 @@ def write_images(images: Images, path: Path, *, limit: int | None = None) -> Non
     for start in range(0, count, _CHUNK):
         held[start : min(start + _CHUNK, count)] = images[start : min(start + _CHUNK, count)]
     held.flush()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No warnings of torch's own parts about each other."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 
 from nas.deploy.targets.executorch import EXECUTORCH, TABLE, delegation
 from nas.deploy.targets.executorch_program import write_images, write_program
@@ -92,43 +91,6 @@ def test_a_truncated_file_is_one_clear_line(source: Source, target: Target, ship
     artifact.path.unlink()
     with pytest.raises(UserError, match=r"must be a \.pte file, there is none"):
         target.verify(artifact, source)
-
-
-@needs_executorch
-def test_learned_ranges_end_in_a_file_that_answers_as_the_trained_module(
-    source: Source, target: Target, tmp_path: Path
-) -> None:
-    from nas.deploy.targets.executorch_qat import convert_qat, lower_qat, prepare_qat
-    from nas.deploy.targets.target import Artifact
-
-    before = {name: value.clone() for name, value in source.module.state_dict().items()}
-    prepared = prepare_qat(source.module, source.input_shape)
-    images = torch.from_numpy(source.samples.calibration)
-    goals = source.module(images).argmax(1)
-    optimiser = torch.optim.SGD(prepared.parameters(), lr=1e-3)
-    prepared.train()
-    for start in range(0, len(images), 32):
-        optimiser.zero_grad()
-        functional.cross_entropy(prepared(images[start : start + 32]), goals[start : start + 32]).backward()
-        optimiser.step()
-    prepared.eval()
-    told = lower_qat(prepared, source.input_shape, tmp_path / "model.int8.pte", process=target._process)
-    assert "XNNPACK takes" in told or "run in XNNPACK" in told
-    found = target.verify(Artifact(path=tmp_path / "model.int8.pte", precision="int8"), source)
-    assert found.judgement is not None
-    assert found.judgement.accuracy > 0.85
-    quantised = convert_qat(prepared)
-    rows = torch.cat([quantised(torch.from_numpy(np.asarray(source.samples.test[at : at + 1]))) for at in range(16)])
-    np.save(tmp_path / "images.npy", np.asarray(source.samples.test[:16]))
-    target._process.call(
-        "nas.deploy.targets.executorch_lower:run",
-        path=str(tmp_path / "model.int8.pte"),
-        images=str(tmp_path / "images.npy"),
-        logits=str(tmp_path / "logits.npy"),
-    )
-    agreement = (np.load(tmp_path / "logits.npy").argmax(1) == rows.detach().numpy().argmax(1)).mean()
-    assert agreement >= 0.97
-    assert all(torch.equal(value, before[name]) for name, value in source.module.state_dict().items())
 
 
 def test_the_trained_networks_operators_are_all_taken_but_means_of_one_axis(source: Source) -> None:
