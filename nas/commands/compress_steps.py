@@ -117,7 +117,8 @@ def _trained(bench: Bench, parent: Variant, calibrated: float | None) -> Variant
     assert parent.form is not None
     profile = options.activations or host_activations()
     aware = train_aware(parent.form.module, bench.setting, profile=profile, epochs=compress.qat_epochs)
-    text = f"trained with rounding for {compress.qat_epochs} epochs{_taught(bench)}"
+    epochs = f"{compress.qat_epochs} epoch{'s' if compress.qat_epochs != 1 else ''}"
+    text = f"trained with rounding for {epochs}{_taught(bench)}"
     module, fit = (parent.form.module, aware.fit) if aware.control is None else (aware.control, aware.control_fit)
     control = Form.trained(module, fit or aware.fit, text)
     file = bench.scratch / f"{parent.name}-control.onnx"
